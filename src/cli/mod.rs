@@ -1,0 +1,1 @@
+//! What the binaries do, beyond parsing their arguments.

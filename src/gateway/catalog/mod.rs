@@ -1,0 +1,1 @@
+//! What each server offers, and what a route makes of it.

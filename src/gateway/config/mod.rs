@@ -1,0 +1,1 @@
+//! Bringing generations in: directories in a pod, manifests on a laptop.

@@ -1,0 +1,1 @@
+//! The client side of the protocol: Streamable HTTP for both eras, and HTTP+SSE.

@@ -1,0 +1,1 @@
+//! The protocol on the wire: envelopes, edits, event streams, headers, versions. Pure.

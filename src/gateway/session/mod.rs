@@ -1,0 +1,1 @@
+//! Sessions of legacy clients: sealed ids, live state, streams that can be resumed.

@@ -1,0 +1,8 @@
+//! The domain, pure: what a gateway serves, the names of things, secrets that do not print.
+//!
+//! [`snapshot::Snapshot`] is the contract between translation and the data plane.
+
+pub mod generation;
+pub mod ids;
+pub mod secrets;
+pub mod snapshot;

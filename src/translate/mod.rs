@@ -1,0 +1,1 @@
+//! Objects in, snapshots and statuses out: pure, total and deterministic.
