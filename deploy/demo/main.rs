@@ -1,2 +1,76 @@
-//! Placeholder.
-fn main() {}
+//! A small MCP server that needs nothing else installed: what the quickstart puts behind the gateway.
+//!
+//! It speaks every protocol version that the gateway does, over stdio or Streamable HTTP. Give two of them the same
+//! tools and different names and they are interchangeable; `whoami` tells which one answered.
+
+mod server;
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use rmcp::{
+    ServiceExt as _,
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService, stdio,
+        streamable_http_server::session::local::LocalSessionManager,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use server::DemoServer;
+
+/// Serves a few tools, a prompt and a resource over MCP.
+#[derive(Parser)]
+#[command(name = "demo-mcp-server", version)]
+struct Args {
+    /// The name that `whoami` answers with
+    #[arg(long, default_value = "demo")]
+    name: String,
+    /// Serve Streamable HTTP at this address, path /mcp, instead of stdio
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Args { name, http } = Args::parse();
+    match http {
+        Some(address) => serve_http(name, address).await,
+        None => serve_stdio(name).await,
+    }
+}
+
+/// Serves the one client that started this process, until it closes stdin.
+async fn serve_stdio(name: String) -> Result<(), Box<dyn std::error::Error>> {
+    DemoServer::new(name).serve(stdio()).await?.waiting().await?;
+    Ok(())
+}
+
+/// Serves any number of clients until a signal asks the process to stop.
+async fn serve_http(name: String, address: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+    let config = StreamableHttpServerConfig::default();
+    let stop = config.cancellation_token.clone();
+    let service: StreamableHttpService<_, LocalSessionManager> =
+        StreamableHttpService::new(move || Ok(DemoServer::new(name.clone())), std::sync::Arc::default(), config);
+
+    let listener = TcpListener::bind(address).await?;
+    eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        // Ends the sessions, and with them the open streams that would hold up the shutdown.
+        stop.cancel();
+    });
+    let stopped = service.config.cancellation_token.clone();
+    axum::serve(listener, axum::Router::new().nest_service("/mcp", service))
+        .with_graceful_shutdown(stopped.cancelled_owned())
+        .await?;
+    Ok(())
+}
