@@ -72,7 +72,7 @@ mod tests {
         let mut credentials = Credentials::default();
         credentials.values.insert(SecretKey::new("a", "b", "c"), PrivateBytes::new(*b"hunter2"));
         let printed = format!("{credentials:?}");
-        assert!(printed.contains("a") && !printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains('a') && !printed.contains("hunter2"), "{printed}");
     }
 
     #[test]
