@@ -13,7 +13,9 @@ pub mod downstream;
 pub mod error;
 pub mod listener;
 pub mod mcp;
+pub mod metrics;
 pub mod session;
+pub mod telemetry;
 pub mod upstream;
 
 /// A final answer that may still have to be looked at or edited as a whole is held up to this size, in bytes (256 KiB);

@@ -1,0 +1,441 @@
+//! What the data plane counts, and how it is read: prometheus, on the admin port. `docs/metrics.md` lists every name.
+//!
+//! The hot path does no label look-up: a route's server and a backend resolve their handles once, when a generation is
+//! applied, and time their calls through [`ServerMetrics`] and [`BackendMetrics`]. Every label is bounded by the
+//! configuration or by a fixed list of words; names that clients or servers choose (tools, sessions) are no labels.
+
+mod method;
+mod process;
+
+pub use method::MethodClass;
+
+use super::error::Kind;
+use crate::ir::ids::ObjectId;
+use crate::ir::snapshot::Snapshot;
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
+
+/// Upper bounds of the duration buckets, in seconds: 1 ms, where a proxied call starts, to 1 min, the default `response`
+/// timeout. Few, because each costs a series per route, server and method.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// The outcome of a call that ended well.
+const OK: &str = "ok";
+/// The outcome of a call whose client or session went away before the answer.
+const CANCELLED: &str = "cancelled";
+
+/// Every metric of one gateway.
+pub struct Metrics {
+    registry: Registry,
+    names: Vec<String>,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    in_flight: IntGaugeVec,
+    upstream_requests: IntCounterVec,
+    upstream_seconds: HistogramVec,
+    upstream_in_flight: IntGaugeVec,
+    upstream_retries: IntCounterVec,
+    catalog_refreshes: IntCounterVec,
+    catalog_conflicts: IntGaugeVec,
+    connections: IntCounterVec,
+    connections_open: IntGaugeVec,
+    reloads: IntCounterVec,
+    generation: IntGaugeVec,
+    /// Live sessions of legacy clients.
+    pub sessions_open: IntGauge,
+    /// Sessions ever begun.
+    pub sessions: IntCounter,
+    /// Open event streams to clients: answers that stream, GET streams, subscriptions.
+    pub streams_open: IntGauge,
+    /// 1 from the signal to leave until the end.
+    pub draining: IntGauge,
+    servers: Mutex<HashMap<(ObjectId, String), Arc<ServerMetrics>>>,
+    backends: Mutex<HashMap<ObjectId, Arc<BackendMetrics>>>,
+}
+
+/// Registers collectors and remembers their names.
+struct Registrar {
+    registry: Registry,
+    names: Vec<String>,
+}
+
+impl Registrar {
+    fn add<C: Collector + Clone + 'static>(&mut self, collector: C) -> prometheus::Result<C> {
+        self.names.extend(collector.desc().into_iter().map(|desc| desc.fq_name.clone()));
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn durations(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
+    }
+}
+
+impl Metrics {
+    /// Registers everything in a registry of its own, so that several gateways can live in one process.
+    #[rustfmt::skip] // a table reads best as one
+    pub fn new() -> prometheus::Result<Arc<Self>> {
+        let mut r = Registrar { registry: Registry::new(), names: Vec::new() };
+        let metrics = Self {
+            requests: r.counters("mcp_gateway_requests_total", "Client requests, by how they ended.", &["route", "server", "method", "outcome"])?,
+            request_seconds: r.durations("mcp_gateway_request_duration_seconds", "From a client request's envelope to the end of its answer.", &["route", "server", "method"])?,
+            in_flight: r.gauges("mcp_gateway_requests_in_flight", "Client requests not yet answered.", &["route", "server"])?,
+            upstream_requests: r.counters("mcp_gateway_upstream_requests_total", "Attempts at MCP servers, by how they ended.", &["backend", "outcome"])?,
+            upstream_seconds: r.durations("mcp_gateway_upstream_request_duration_seconds", "From an attempt's start to the end of the server's answer.", &["backend"])?,
+            upstream_in_flight: r.gauges("mcp_gateway_upstream_requests_in_flight", "Attempts not yet ended.", &["backend"])?,
+            upstream_retries: r.counters("mcp_gateway_upstream_retries_total", "Attempts after a call's first one.", &["backend"])?,
+            catalog_refreshes: r.counters("mcp_gateway_catalog_refreshes_total", "Times a server's offers were listed anew.", &["backend", "outcome"])?,
+            catalog_conflicts: r.gauges("mcp_gateway_catalog_conflicts", "Offers dropped because an earlier server has the name.", &["route", "server"])?,
+            connections: r.counters("mcp_gateway_connections_total", "Client connections, by what became of them.", &["listener", "outcome"])?,
+            connections_open: r.gauges("mcp_gateway_connections_open", "Open client connections.", &["listener"])?,
+            reloads: r.counters("mcp_gateway_reloads_total", "Generations read, by whether they were applied.", &["outcome"])?,
+            generation: r.gauges("mcp_gateway_generation_info", "1 for the generation that is served.", &["hash"])?,
+            sessions_open: r.add(IntGauge::new("mcp_gateway_sessions_open", "Live sessions of legacy clients.")?)?,
+            sessions: r.add(IntCounter::new("mcp_gateway_sessions_total", "Sessions of legacy clients ever begun.")?)?,
+            streams_open: r.add(IntGauge::new("mcp_gateway_streams_open", "Open event streams to clients.")?)?,
+            draining: r.add(IntGauge::new("mcp_gateway_draining", "1 from the signal to leave until the end.")?)?,
+            names: Vec::new(),
+            registry: r.registry.clone(),
+            servers: Mutex::default(),
+            backends: Mutex::default(),
+        };
+        r.gauges("mcp_gateway_build_info", "1 for the running version.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let process = process::ProcessStats::new()?;
+        r.names.extend(process.desc().into_iter().map(|desc| desc.fq_name.clone()));
+        r.registry.register(Box::new(process))?;
+        Ok(Arc::new(Self { names: r.names, ..metrics }))
+    }
+
+    /// The handles of one server of a route; the empty name is the route as a whole, for what is no one server's (lists,
+    /// sessions). The same pair gives the same handles for as long as [`retain`](Self::retain) finds it configured.
+    pub fn server(self: &Arc<Self>, route: &ObjectId, server: &str) -> Arc<ServerMetrics> {
+        let mut servers = self.servers.lock();
+        let entry = servers.entry((route.clone(), server.to_owned()));
+        Arc::clone(entry.or_insert_with(|| Arc::new(ServerMetrics::resolve(Arc::clone(self), route, server))))
+    }
+
+    /// The handles of one backend.
+    pub fn backend(self: &Arc<Self>, backend: &ObjectId) -> Arc<BackendMetrics> {
+        let mut backends = self.backends.lock();
+        let entry = backends.entry(backend.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(BackendMetrics::resolve(Arc::clone(self), backend))))
+    }
+
+    /// The handles of one listener.
+    pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        let outcome = |word| self.connections.with_label_values(&[listener, word]);
+        ListenerMetrics {
+            open: self.connections_open.with_label_values(&[listener]),
+            accepted: outcome("accepted"),
+            refused: outcome("refused"),
+            tls_failed: outcome("tls_failed"),
+            timed_out: outcome("timed_out"),
+        }
+    }
+
+    /// Counts a request that ended before a route was found for it.
+    pub fn unrouted(&self, method: MethodClass, kind: Kind) {
+        self.requests.with_label_values(&["", "", method.word(), kind.word()]).inc();
+    }
+
+    /// Counts a generation that was applied, and makes it the one that `generation_info` names.
+    pub fn generation_applied(&self, hash: &str) {
+        self.reloads.with_label_values(&[OK]).inc();
+        self.generation.reset();
+        self.generation.with_label_values(&[hash]).set(1);
+    }
+
+    /// Counts a generation that was refused.
+    pub fn generation_refused(&self) {
+        self.reloads.with_label_values(&["refused"]).inc();
+    }
+
+    /// Forgets the series of routes, servers, backends and listeners that are no longer configured: without this, every
+    /// object ever applied would stay in memory and on the page.
+    pub fn retain(&self, snapshot: &Snapshot) {
+        let routes: BTreeSet<(String, &str)> = snapshot
+            .routes
+            .iter()
+            .flat_map(|route| {
+                let servers = route.servers.iter().map(|server| server.name.as_str());
+                servers.chain([""]).map(|server| (route.id.to_string(), server))
+            })
+            .collect();
+        let backends: BTreeSet<String> = snapshot.backends.keys().map(ToString::to_string).collect();
+        let listeners: BTreeSet<&str> = snapshot.listeners.iter().map(|listener| listener.name.as_str()).collect();
+
+        self.servers.lock().retain(|(route, server), _| routes.contains(&(route.to_string(), server.as_str())));
+        self.backends.lock().retain(|backend, _| backends.contains(&backend.to_string()));
+
+        let route_kept = |labels: &Labels| {
+            labels["route"].is_empty() || routes.contains(&(labels["route"].clone(), labels["server"].as_str()))
+        };
+        prune(&self.requests, &["route", "server", "method", "outcome"], route_kept);
+        prune(&self.request_seconds, &["route", "server", "method"], route_kept);
+        prune(&self.in_flight, &["route", "server"], route_kept);
+        prune(&self.catalog_conflicts, &["route", "server"], route_kept);
+        let backend_kept = |labels: &Labels| backends.contains(&labels["backend"]);
+        prune(&self.upstream_requests, &["backend", "outcome"], backend_kept);
+        prune(&self.upstream_seconds, &["backend"], backend_kept);
+        prune(&self.upstream_in_flight, &["backend"], backend_kept);
+        prune(&self.upstream_retries, &["backend"], backend_kept);
+        prune(&self.catalog_refreshes, &["backend", "outcome"], backend_kept);
+        let listener_kept = |labels: &Labels| listeners.contains(labels["listener"].as_str());
+        prune(&self.connections, &["listener", "outcome"], listener_kept);
+        prune(&self.connections_open, &["listener"], listener_kept);
+    }
+
+    /// The name of every metric there is.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The page that prometheus reads.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+type Labels = HashMap<String, String>;
+
+/// Removes the children of a vector whose labels are not to be kept.
+fn prune<T: prometheus::core::MetricVecBuilder>(
+    vec: &prometheus::core::MetricVec<T>,
+    order: &[&str],
+    kept: impl Fn(&Labels) -> bool,
+) {
+    for family in vec.collect() {
+        for metric in family.get_metric() {
+            let labels: Labels =
+                metric.get_label().iter().map(|pair| (pair.name().to_owned(), pair.value().to_owned())).collect();
+            if !kept(&labels) {
+                let values: Vec<&str> = order.iter().map(|name| labels[*name].as_str()).collect();
+                // The only failure is that it is gone already.
+                let _ = vec.remove_label_values(&values);
+            }
+        }
+    }
+}
+
+/// Handles of one server of one route.
+pub struct ServerMetrics {
+    metrics: Arc<Metrics>,
+    route: String,
+    server: String,
+    /// One slot per method class, filled at its first call: most servers see few of them.
+    methods: [OnceLock<MethodMetrics>; MethodClass::COUNT],
+    in_flight: IntGauge,
+    /// Offers of this server that are dropped because an earlier server has the name.
+    pub conflicts: IntGauge,
+}
+
+struct MethodMetrics {
+    ok: IntCounter,
+    seconds: Histogram,
+}
+
+impl ServerMetrics {
+    fn resolve(metrics: Arc<Metrics>, route: &ObjectId, server: &str) -> Self {
+        let route = route.to_string();
+        let labels = [route.as_str(), server];
+        Self {
+            in_flight: metrics.in_flight.with_label_values(&labels),
+            conflicts: metrics.catalog_conflicts.with_label_values(&labels),
+            methods: std::array::from_fn(|_| OnceLock::new()),
+            server: server.to_owned(),
+            route,
+            metrics,
+        }
+    }
+
+    /// Starts to time one client request.
+    pub fn start(self: &Arc<Self>, method: MethodClass) -> RequestTimer {
+        self.in_flight.inc();
+        RequestTimer { server: Arc::clone(self), method, started: Instant::now(), ended: false }
+    }
+
+    fn method(&self, method: MethodClass) -> &MethodMetrics {
+        self.methods[method.index()].get_or_init(|| {
+            let (route, server, word) = (self.route.as_str(), self.server.as_str(), method.word());
+            MethodMetrics {
+                ok: self.metrics.requests.with_label_values(&[route, server, word, OK]),
+                seconds: self.metrics.request_seconds.with_label_values(&[route, server, word]),
+            }
+        })
+    }
+
+    fn end(&self, method: MethodClass, started: Instant, outcome: Outcome) {
+        self.in_flight.dec();
+        let handles = self.method(method);
+        handles.seconds.observe(started.elapsed().as_secs_f64());
+        if let Some(word) = outcome.failure() {
+            self.metrics.requests.with_label_values(&[self.route.as_str(), &self.server, method.word(), word]).inc();
+        } else {
+            handles.ok.inc();
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    Failed(Kind),
+    Cancelled,
+}
+
+impl Outcome {
+    fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::Ok => None,
+            Self::Failed(kind) => Some(kind.word()),
+            Self::Cancelled => Some(CANCELLED),
+        }
+    }
+}
+
+/// A client request being timed. Dropped without a word, it counts as cancelled.
+#[must_use = "dropping it counts the request as cancelled"]
+pub struct RequestTimer {
+    server: Arc<ServerMetrics>,
+    method: MethodClass,
+    started: Instant,
+    ended: bool,
+}
+
+impl RequestTimer {
+    /// The answer went out whole, be it a result or an MCP server's own error.
+    pub fn ok(mut self) {
+        self.end(Outcome::Ok);
+    }
+
+    /// The gateway answered with an error of this kind.
+    pub fn failed(mut self, kind: Kind) {
+        self.end(Outcome::Failed(kind));
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.server.end(self.method, self.started, outcome);
+        }
+    }
+}
+
+impl Drop for RequestTimer {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled);
+    }
+}
+
+/// Handles of one backend.
+pub struct BackendMetrics {
+    metrics: Arc<Metrics>,
+    backend: String,
+    ok: IntCounter,
+    seconds: Histogram,
+    in_flight: IntGauge,
+    /// Attempts at this backend that follow a failed one, here or at another.
+    pub retries: IntCounter,
+}
+
+impl BackendMetrics {
+    fn resolve(metrics: Arc<Metrics>, backend: &ObjectId) -> Self {
+        let backend = backend.to_string();
+        let labels = [backend.as_str()];
+        Self {
+            ok: metrics.upstream_requests.with_label_values(&[backend.as_str(), OK]),
+            seconds: metrics.upstream_seconds.with_label_values(&labels),
+            in_flight: metrics.upstream_in_flight.with_label_values(&labels),
+            retries: metrics.upstream_retries.with_label_values(&labels),
+            backend,
+            metrics,
+        }
+    }
+
+    /// Starts to time one attempt.
+    pub fn start(self: &Arc<Self>) -> AttemptTimer {
+        self.in_flight.inc();
+        AttemptTimer { backend: Arc::clone(self), started: Instant::now(), ended: false }
+    }
+
+    /// Counts a listing of the backend's offers, made at a fill, after `list_changed` or when it went stale.
+    pub fn catalog_refreshed(&self, result: Result<(), Kind>) {
+        let word = result.err().map_or(OK, Kind::word);
+        self.metrics.catalog_refreshes.with_label_values(&[self.backend.as_str(), word]).inc();
+    }
+
+    fn end(&self, started: Instant, outcome: Outcome) {
+        self.in_flight.dec();
+        self.seconds.observe(started.elapsed().as_secs_f64());
+        match outcome.failure() {
+            None => self.ok.inc(),
+            Some(word) => self.metrics.upstream_requests.with_label_values(&[self.backend.as_str(), word]).inc(),
+        }
+    }
+}
+
+/// An attempt at a backend being timed. Dropped without a word, it counts as cancelled.
+#[must_use = "dropping it counts the attempt as cancelled"]
+pub struct AttemptTimer {
+    backend: Arc<BackendMetrics>,
+    started: Instant,
+    ended: bool,
+}
+
+impl AttemptTimer {
+    /// The server answered, be it with a result or an error of its own.
+    pub fn ok(mut self) {
+        self.end(Outcome::Ok);
+    }
+
+    /// The attempt failed in this way.
+    pub fn failed(mut self, kind: Kind) {
+        self.end(Outcome::Failed(kind));
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.backend.end(self.started, outcome);
+        }
+    }
+}
+
+impl Drop for AttemptTimer {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled);
+    }
+}
+
+/// Handles of one listener.
+#[derive(Clone)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub open: IntGauge,
+    /// Connections taken.
+    pub accepted: IntCounter,
+    /// Connections turned away at the limit.
+    pub refused: IntCounter,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failed: IntCounter,
+    /// Connections closed because the client was too slow with its headers, or idle for too long.
+    pub timed_out: IntCounter,
+}
+
+#[cfg(test)]
+mod tests;
