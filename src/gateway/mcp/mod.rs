@@ -1,1 +1,8 @@
 //! The protocol on the wire: envelopes, edits, event streams, headers, versions. Pure.
+
+pub mod envelope;
+pub mod json;
+pub mod message;
+pub mod peek;
+mod scan;
+pub mod splice;
