@@ -6,3 +6,5 @@ pub mod message;
 pub mod peek;
 mod scan;
 pub mod splice;
+pub mod sse;
+pub mod sse_write;
