@@ -1,0 +1,101 @@
+//! Environment variables and the pod overlay: trimmed forms of core/v1 types.
+
+use super::common::{ConfigMapKeySelector, DNS_SUBDOMAIN, SecretKeySelector};
+use super::schema;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// An environment variable's name, as core/v1 allows it.
+const ENV_NAME: &str = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
+
+/// One environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.value) && has(self.valueFrom))").message(
+        "env[].value and env[].valueFrom exclude each other: keep one, and valueFrom for anything secret"
+    )
+)]
+pub struct EnvVar {
+    /// The variable's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = ENV_NAME))]
+    pub name: String,
+    /// The value itself. Not for secrets: everyone who may read this object sees it. Default: empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub value: Option<String>,
+    /// Where the value is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvVarSource>,
+}
+
+/// Where an environment variable's value is: exactly one of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)").message(
+        "env[].valueFrom takes exactly one of secretKeyRef and configMapKeyRef"
+    )
+)]
+pub struct EnvVarSource {
+    /// A key of a Secret in the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeySelector>,
+    /// A key of a ConfigMap in the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKeySelector>,
+}
+
+/// A whole Secret or `ConfigMap` as environment variables: exactly one of the references.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secretRef) != has(self.configMapRef)").message(
+        "envFrom[] takes exactly one of secretRef and configMapRef"
+    )
+)]
+pub struct EnvFromSource {
+    /// Put before each key to make the variable's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = ENV_NAME))]
+    pub prefix: Option<String>,
+    /// Every key of a Secret in the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<EnvSourceRef>,
+    /// Every key of a ConfigMap in the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<EnvSourceRef>,
+}
+
+/// A Secret or `ConfigMap` whose keys become environment variables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvSourceRef {
+    /// The object's name, in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+    /// Whether it may be missing. Default: false.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// Changes to the generated pods: labels, annotations and fields of their spec, merged as `kubectl apply` merges.
+/// It may not set a service account, nor share the node's namespaces or files, nor weaken the `restricted` Pod Security
+/// Standard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PodTemplate(pub serde_json::Map<String, serde_json::Value>);
+
+impl schemars::JsonSchema for PodTemplate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PodTemplate".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schema::pod_template(generator)
+    }
+}
