@@ -1,0 +1,74 @@
+# Every command that a contributor needs. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Cargo uses all cores by itself, and suites must not disturb each other.
+.NOTPARALLEL:
+
+# The fast tier, by test target of Cargo.toml.
+FAST := golden layering generated cli docs dataplane
+SUITE := scripts/suite.sh
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+.PHONY: setup
+setup: ## Check what the machine has and install the rest (into a cache of the project's own)
+	@scripts/setup.sh
+
+.PHONY: run
+run: ## Serve deploy/samples/quickstart.yaml on this machine, no cluster needed
+	@scripts/run-quickstart.sh
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: build ## Run the fast tier: unit, golden, generated files, layering, command line, docs, data plane
+	@$(SUITE) unit cargo test --locked --lib --bins --example bench
+	@for name in $(FAST); do $(SUITE) $$name cargo test --locked --test $$name; done
+
+.PHONY: test-all
+test-all: test interop conformance bench-smoke ## Run everything there is, against real servers and clients too
+
+.PHONY: interop
+interop: build ## Run the gateway against MCP servers and clients from npm and PyPI
+	@$(SUITE) test-tools tests/tools/install.sh
+	@$(SUITE) interop cargo test --locked --test interop
+
+.PHONY: conformance
+conformance: build ## Run the MCP conformance suite through the gateway
+	@$(SUITE) test-tools tests/tools/install.sh
+	@$(SUITE) conformance cargo test --locked --test interop conformance -- --nocapture --ignored
+
+.PHONY: bench-smoke
+bench-smoke: build # One short round on the development build: proves that the benchmark runs and that answers are right
+	@$(SUITE) bench-smoke target/debug/examples/bench run --quick --gateway target/debug/mcp-gateway --out target/bench-smoke
+
+# Tests start the binaries and the examples as processes.
+.PHONY: build
+build: # Build everything that tests start
+	@$(SUITE) build cargo build --locked --bins --examples
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: ## Measure the gateway against a bare proxy hop; prints a Markdown table, writes target/bench/summary.json
+	cargo build --locked --release --bin mcp-gateway --example bench
+	target/release/examples/bench run
+
+# --- source ----------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: ## Check format, clippy in every feature set, docs, dependencies
+	@$(SUITE) fmt cargo fmt --check
+	@$(SUITE) clippy cargo clippy --locked --all-targets -- -D warnings
+	@$(SUITE) clippy-gateway cargo clippy --locked --all-targets --no-default-features --features gateway -- -D warnings
+	@$(SUITE) clippy-operator cargo clippy --locked --all-targets --no-default-features --features operator -- -D warnings
+	@$(SUITE) doc env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	@$(SUITE) deny scripts/cargo-deny.sh check --hide-inclusion-graph bans licenses sources
+
+.PHONY: generate
+generate: ## Rewrite what is generated from the code: crds/
+	cargo run --locked --bin kubectl-mcp -- crds --output crds
