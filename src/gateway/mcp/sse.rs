@@ -195,7 +195,7 @@ impl Decoder {
             let item = match (self.read(segment)?, ends) {
                 (None, false) => None,
                 (item @ Some(_), false) => item,
-                (None, true) => self.end_of_line()?,
+                (None, true) => self.end_of_line(),
                 // The line's end stays for the next turn.
                 (item @ Some(_), true) => return Ok(item),
             };
@@ -292,10 +292,10 @@ impl Decoder {
         Some(Item::Part { name: self.name.take(), bytes: self.data.take(), last: false })
     }
 
-    fn end_of_line(&mut self) -> Result<Option<Item>, SseError> {
+    fn end_of_line(&mut self) -> Option<Item> {
         if self.line == Line::Name {
             if self.small.is_empty() {
-                return Ok(self.end_of_event());
+                return self.end_of_event();
             }
             // A name without a colon is a field with an empty value.
             if let Some(field) = Field::named(&self.small) {
@@ -306,20 +306,20 @@ impl Decoder {
         }
         let value = std::mem::take(&mut self.small);
         let line = std::mem::replace(&mut self.line, Line::Name);
-        let Line::Value { field, .. } = line else { return Ok(None) };
-        let text = || String::from_utf8_lossy(&value).into();
+        let Line::Value { field, .. } = line else { return None };
+        let text = || String::from_utf8_lossy(&value).into_owned().into_boxed_str();
         match field {
-            Field::Data => return Ok(self.part_if_large()),
-            Field::Event => self.name = Some(text()).filter(|name: &Box<str>| !name.is_empty()),
+            Field::Data => return self.part_if_large(),
+            Field::Event => self.name = (!value.is_empty()).then(text),
             Field::Id if value.contains(&0) => {}
             Field::Id => self.id = Some(text()),
             Field::Retry => {
                 let digits = value.iter().all(u8::is_ascii_digit);
                 let millis = std::str::from_utf8(&value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-                return Ok(millis.map(|millis| Item::Retry(Duration::from_millis(millis))));
+                return millis.map(|millis| Item::Retry(Duration::from_millis(millis)));
             }
         }
-        Ok(None)
+        None
     }
 
     fn end_of_event(&mut self) -> Option<Item> {
