@@ -184,15 +184,15 @@ mod tests {
     async fn an_idle_connection_stays_longer_and_new_headers_have_their_own_time() {
         let clock = Clock::new();
         drop(ClockedBody::new(ResponseBody::Empty, Arc::clone(&clock)));
-        tokio::time::advance(KEEP_ALIVE - Duration::from_secs(1)).await;
+        tokio::time::advance(KEEP_ALIVE / 2).await;
         assert!(clock.check(LIMIT).is_some());
 
         let mut io = ClockedIo::new(&b"POST /"[..], Arc::clone(&clock));
         tokio::io::AsyncReadExt::read_u8(&mut io).await.unwrap();
-        tokio::time::advance(LIMIT - Duration::from_millis(1)).await;
+        tokio::time::advance(LIMIT / 2).await;
         tokio::io::AsyncReadExt::read_u8(&mut io).await.unwrap();
         assert!(clock.check(LIMIT).is_some(), "the time runs from the first byte");
-        tokio::time::advance(Duration::from_millis(2)).await;
+        tokio::time::advance(LIMIT / 2).await;
         assert_eq!(clock.check(LIMIT), None, "and does not start again with each");
     }
 

@@ -53,6 +53,11 @@ impl Guard {
         Self { loopback, hostnames }
     }
 
+    /// The guard of a port that has no hostname of its own.
+    pub fn any_host(loopback: bool) -> Self {
+        Self { loopback, hostnames: Vec::new() }
+    }
+
     /// Whether this listener answers for a host, as [`requested_host`] gives it, and how specifically.
     pub fn rank(&self, host: &str) -> Option<(bool, usize)> {
         let best = self.hostnames.iter().filter(|pattern| pattern.matches(host)).map(HostPattern::specificity).max();

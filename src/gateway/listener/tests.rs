@@ -40,7 +40,7 @@ impl Handler for Echo {
                 if let Some(permits) = &self.permits {
                     permits.acquire().await.unwrap().forget();
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
             "/body" => match body::read_body(request.into_body(), 10, tokio::time::Instant::now() + READ).await {
