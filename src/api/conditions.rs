@@ -81,6 +81,10 @@ names! {
         /// A backend that no accepted route names: nobody talks to it.
         NotAttached,
 
+        // -- Accepted=True, with something left out
+        /// Part of the object is served; the rest is left out, and the message names it.
+        PartiallyInvalid,
+
         // -- Accepted=False
         /// A value is not valid in a way that only translation sees.
         Invalid,
@@ -94,6 +98,8 @@ names! {
         NoMatchingListenerHostname,
         /// No policy says who may use the route.
         Unauthenticated,
+        /// The policy that governs the route cannot be read; the route answers 503.
+        InvalidPolicy,
         /// An older object of the same kind already has what this one claims.
         Conflicted,
         /// The policy's target does not exist.
@@ -104,8 +110,12 @@ names! {
         SnapshotTooLarge,
         /// Something the object cannot do without has another condition at False.
         DependencyNotReady,
-        /// No listener of the gateway can be served.
+        /// Some or no listeners of the gateway can be served; the message names those that cannot.
         ListenersNotValid,
+        /// An earlier listener has the same port and hostname, or the same name.
+        HostnameConflict,
+        /// An earlier listener has the same port with another protocol.
+        ProtocolConflict,
 
         // -- ResolvedRefs=False
         /// A backend does not exist.
