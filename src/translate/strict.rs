@@ -115,8 +115,8 @@ fn field<'a>(schema: &'a Value, key: &str) -> Field<'a> {
 fn advice(key: &str, known: &[&str]) -> String {
     let nearest = known.iter().copied().map(|name| (distance(key, name), name)).min();
     match nearest {
-        // Up to a third of the letters mistyped still points at one word.
-        Some((distance, name)) if distance * 3 <= name.len().max(3) => format!("unknown field; did you mean {name}?"),
+        // Two letters swapped count twice, and still point at a word of four.
+        Some((distance, name)) if distance * 2 <= name.len() => format!("unknown field; did you mean {name}?"),
         _ => {
             let mut known = known.to_vec();
             known.sort_unstable();
