@@ -1,6 +1,6 @@
 //! `MCPAuthPolicy`: who may use a gateway or a route.
 
-use super::common::DNS_SUBDOMAIN;
+use super::patterns::DNS_SUBDOMAIN;
 use super::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;

@@ -1,9 +1,8 @@
 //! `MCPBackend`: a child MCP server, and how to reach or run it.
 
-use super::common::{
-    AllowedRoutes, DATA_KEY, DNS_SUBDOMAIN, HTTP_TOKEN, SecretKeySelector, Transport, URL_PATH, mcp_path,
-};
+use super::common::{AllowedRoutes, SecretKeySelector, Transport, mcp_path};
 use super::duration::Duration;
+use super::patterns::{DATA_KEY, DNS_SUBDOMAIN, HEADER_TEXT, HTTP_TOKEN, KIND, URL_PATH};
 use super::pod::{EnvFromSource, EnvVar, PodTemplate};
 use super::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -289,7 +288,7 @@ pub struct ServerRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
     pub group: String,
     /// The object's kind, for example MCPServer.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Z][A-Za-z0-9]*$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = KIND))]
     pub kind: String,
     /// The object's name, in the backend's namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
@@ -340,7 +339,7 @@ pub struct HeaderAuth {
     pub name: String,
     /// Put before the value, for example "Bearer ". Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), regex(pattern = r"^[\x20-\x7E]*$"))]
+    #[schemars(length(max = 64), regex(pattern = HEADER_TEXT))]
     pub prefix: Option<String>,
     /// Where the value is.
     pub value_from: HeaderValueSource,

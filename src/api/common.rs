@@ -1,29 +1,12 @@
 //! What several kinds share: references, namespace selectors, timeouts.
 
 use super::duration::Duration;
+use super::patterns::{DATA_KEY, DNS_SUBDOMAIN};
 use super::schema;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// An object's name: a DNS subdomain (RFC 1123).
-pub(super) const DNS_SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-
-/// A namespace's or a listener's name: a DNS label (RFC 1123).
-pub(super) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-
-/// A host as in Gateway API: a DNS name, or `*.` and a DNS name. Never an IP address: the last label has a letter.
-pub(super) const HOSTNAME: &str = r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*([a-z]|[a-z0-9][-a-z0-9]*[a-z][-a-z0-9]*[a-z0-9]|[a-z][-a-z0-9]*[a-z0-9]|[0-9][-a-z0-9]*[a-z])$";
-
-/// A header's name: an HTTP token (RFC 9110).
-pub(super) const HTTP_TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
-
-/// A key of a Secret or a `ConfigMap`.
-pub(super) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
-
-/// A URL path without query or fragment.
-pub(super) const URL_PATH: &str = r"^/[^?#\s]*$";
 
 /// From which namespaces something may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -228,16 +211,5 @@ mod tests {
         assert!(requirement(LabelOperator::DoesNotExist, &[]).matches(&none));
         let exact = LabelSelector { match_labels: gold.clone(), match_expressions: Vec::new() };
         assert!(exact.matches(&gold) && !exact.matches(&labels(&[("tier", "silver")])));
-    }
-
-    #[test]
-    fn hostnames_are_names_and_never_addresses() {
-        let pattern = regex::Regex::new(HOSTNAME).unwrap();
-        for host in ["a", "localhost", "mcp.example.com", "*.example.com", "a1", "1a", "1-a", "x-1.y2", "xn--p1ai"] {
-            assert!(pattern.is_match(host), "{host}");
-        }
-        for host in ["", "10.0.0.1", "1", "*", "a.", ".a", "-a", "a-", "A.com", "*.*.com", "a:80", "[::1]", "a.1"] {
-            assert!(!pattern.is_match(host), "{host}");
-        }
     }
 }

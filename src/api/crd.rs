@@ -5,10 +5,18 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 /// Every definition, in the order of the documentation.
 pub fn all() -> Vec<CustomResourceDefinition> {
     [McpGateway::crd(), McpBackend::crd(), McpRoute::crd(), McpAuthPolicy::crd()].map(finish).into()
+}
+
+/// The schema of a whole object, as JSON.
+pub fn schema(definition: &CustomResourceDefinition) -> Value {
+    let schema =
+        definition.spec.versions.iter().find_map(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    serde_json::to_value(schema).unwrap_or_default()
 }
 
 /// Makes a derived definition what the API server likes.

@@ -1,15 +1,12 @@
 //! Lengths of time as people write them: `10s`, `1m30s`, `100ms`.
 
+use super::patterns::DURATION;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration as StdDuration;
-
-/// What a duration looks like: the subset of Go's form that Gateway API accepts (GEP-2257), which needs no
-/// fractions, has no sign and fits any implementation's integers.
-pub const DURATION_PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 /// Four parts of five digits and a two-letter unit.
 const MAX_DURATION_LENGTH: usize = 28;
@@ -119,7 +116,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": MAX_DURATION_LENGTH, "pattern": DURATION_PATTERN })
+        json_schema!({ "type": "string", "maxLength": MAX_DURATION_LENGTH, "pattern": DURATION })
     }
 }
 
@@ -153,7 +150,7 @@ mod tests {
 
         #[test]
         fn the_parser_and_the_pattern_agree(text in "[0-9hms.]{0,12}|([0-9]{1,6}(h|m|s|ms)){0,5}") {
-            let matches = regex::Regex::new(DURATION_PATTERN).unwrap().is_match(&text);
+            let matches = regex::Regex::new(DURATION).unwrap().is_match(&text);
             prop_assert_eq!(text.parse::<Duration>().is_ok(), matches);
         }
     }

@@ -1,7 +1,8 @@
 //! `MCPGateway`: an endpoint that clients connect to, and the pods that serve it.
 
-use super::common::{AllowedRoutes, DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, LocalObjectRef};
+use super::common::{AllowedRoutes, LocalObjectRef};
 use super::gateway_settings::{Drain, Limits, NetworkPolicy, Protocol, Sessions, Timeouts};
+use super::patterns::{DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME};
 use super::pod::PodTemplate;
 use super::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

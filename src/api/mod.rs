@@ -6,7 +6,7 @@
 //! * one file per kind: [`gateway`] (with [`gateway_settings`]), [`backend`], [`route`], [`auth_policy`];
 //! * what several kinds share: [`common`], [`duration`], [`pod`];
 //! * [`conditions`]: the vocabulary of statuses;
-//! * [`crd`]: the custom resource definitions, as they are installed.
+//! * [`crd`]: the custom resource definitions, as they are installed; [`validate`]: what the API server refuses by them.
 
 // The schema derive repeats each struct, `pub` and all, inside a function.
 #![allow(unreachable_pub)]
@@ -24,9 +24,11 @@ pub mod crd;
 pub mod duration;
 pub mod gateway;
 pub mod gateway_settings;
+mod patterns;
 pub mod pod;
 pub mod route;
 mod schema;
+pub mod validate;
 
 pub use auth_policy::{McpAuthPolicy, McpAuthPolicySpec, McpAuthPolicyStatus};
 pub use backend::{McpBackend, McpBackendSpec, McpBackendStatus};

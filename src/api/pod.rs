@@ -1,12 +1,10 @@
 //! Environment variables and the pod overlay: trimmed forms of core/v1 types.
 
-use super::common::{ConfigMapKeySelector, DNS_SUBDOMAIN, SecretKeySelector};
+use super::common::{ConfigMapKeySelector, SecretKeySelector};
+use super::patterns::{DNS_SUBDOMAIN, ENV_NAME};
 use super::schema;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
-
-/// An environment variable's name, as core/v1 allows it.
-const ENV_NAME: &str = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
 
 /// One environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -1,15 +1,13 @@
 //! `MCPRoute`: one virtual MCP server, made of other servers.
 
-use super::common::{DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, HTTP_TOKEN, RouteTimeouts, URL_PATH, mcp_path};
+use super::common::{RouteTimeouts, mcp_path};
 use super::duration::Duration;
+use super::patterns::{DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, HTTP_TOKEN, MCP_METHOD, TOOL_NAME, URL_PATH};
 use super::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// A tool's name, and so a prefix: what MCP recommends and every model provider takes.
-const TOOL_NAME: &str = "^[A-Za-z0-9_./-]*$";
 
 custom_resource! {
     kube(
@@ -220,7 +218,7 @@ pub struct RouteServer {
 pub struct CallMatch {
     /// MCP methods as written, for example tools/call. Default: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 64), regex(pattern = "^[a-z]+(/[a-z]+)*$")))]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 64), regex(pattern = MCP_METHOD)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub methods: Vec<String>,
     /// Globs (*, ?) over tool names as clients see them. Default: any.
