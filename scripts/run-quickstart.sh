@@ -4,31 +4,33 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-demo_port=8931
 cargo build --locked --bin mcp-gateway --example demo-mcp-server
 bin=${CARGO_TARGET_DIR:-target}/debug
 # The manifest names the demo server by its command only.
 PATH="$(cd "$bin/examples" && pwd):$PATH"
 
 demo='' gateway=''
+demo_log=$(mktemp)
 finish() {
     # The gateway first: it may still be answering calls with the demo server's help.
     for process in $gateway $demo; do
         kill -TERM "$process" 2>/dev/null || true
         wait "$process" 2>/dev/null || true
     done
+    rm -f "$demo_log"
 }
 trap finish EXIT
 
 # With a process group each, the two do not get the terminal's Ctrl-C themselves: it comes once, and in order, from here.
 set -m
-demo-mcp-server --name demo-http --http "127.0.0.1:$demo_port" &
+demo-mcp-server --name demo-http --http 127.0.0.1:0 2>"$demo_log" &
 demo=$!
-until (: <"/dev/tcp/127.0.0.1/$demo_port") 2>/dev/null; do
-    kill -0 "$demo" 2>/dev/null || { echo "the demo MCP server did not start: is port $demo_port taken?" >&2; exit 1; }
+# It chooses a free port and says which.
+until url=$(sed -n 's/^listening on //p' "$demo_log") && [ -n "$url" ]; do
+    kill -0 "$demo" 2>/dev/null || { cat "$demo_log" >&2; echo "the demo MCP server did not start" >&2; exit 1; }
     sleep 0.05
 done
-"$bin/mcp-gateway" run deploy/samples/quickstart.yaml --backend "demo-http=http://127.0.0.1:$demo_port/mcp" &
+"$bin/mcp-gateway" run deploy/samples/quickstart.yaml --backend "demo-http=$url" &
 gateway=$!
 
 trap 'kill -TERM "$gateway" 2>/dev/null || true' INT TERM HUP

@@ -12,6 +12,7 @@ use crate::{Result, default_out};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// MCP servers behind the gateway with several.
 const FAN_OUT: usize = 3;
@@ -80,8 +81,17 @@ struct Contender<'a> {
     process: &'a Process,
 }
 
-/// Measures everything, prints the report and writes the summaries.
+/// Measures everything, prints the report and writes the summaries. A signal ends it, and every process with it.
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = measure_all(options) => done,
+        _ = terminate.recv() => Err("terminated".into()),
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
+
+async fn measure_all(options: &Options) -> Result<()> {
     let mut options = options.clone();
     if options.quick {
         (options.rounds, options.millis) = (1, 200);
