@@ -1,5 +1,6 @@
 //! A generation as it is mounted into a pod: the keys of a `ConfigMap` and of a `Secret`, each a directory.
 
+use super::follow::Source;
 use crate::ir::generation::{CREDENTIALS_FILE, Generation, GenerationError, SNAPSHOT_FILE};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -53,6 +54,16 @@ impl Directories {
             };
             DirectoryError::Malformed { directory: directory.clone(), source }
         })
+    }
+}
+
+impl Source for Directories {
+    fn directories(&self) -> Vec<PathBuf> {
+        vec![self.snapshot.clone(), self.credentials.clone()]
+    }
+
+    fn read(&self) -> Result<Generation, String> {
+        Self::read(self).map_err(|error| error.to_string())
     }
 }
 

@@ -1,0 +1,37 @@
+//! `mcp-gateway serve`: the data plane in a pod.
+
+use super::Failure;
+use super::host::Host;
+use crate::gateway::config::Engine;
+use crate::gateway::config::directory::Directories;
+use crate::gateway::telemetry::LogFormat;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Serves the generation in two mounted directories, and follows their changes.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Directory with snapshot.json.gz, the key of a ConfigMap
+    #[arg(long, value_name = "DIR")]
+    snapshot_dir: PathBuf,
+    /// Directory with credentials.json, the key of a Secret
+    #[arg(long, value_name = "DIR")]
+    credentials_dir: PathBuf,
+    /// Address to accept clients on; :: means all, IPv4 too
+    #[arg(long, value_name = "IP", default_value = "::")]
+    bind: IpAddr,
+    /// Address of the admin port: health, metrics, status
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9901")]
+    admin: SocketAddr,
+    /// What to log: error, warn, info, debug, trace, or a filter of tracing-subscriber [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// Serves until a signal asks to leave.
+pub fn serve<E: Engine>(args: ServeArgs) -> Result<ExitCode, Failure> {
+    let ServeArgs { snapshot_dir, credentials_dir, bind, admin, log_level } = args;
+    let source = Directories { snapshot: snapshot_dir, credentials: credentials_dir };
+    Host { bind, admin, log_format: LogFormat::Json, log_level }.run::<E, _>(source, |_| {})
+}
