@@ -2,7 +2,7 @@
 //! are accepted by the linter.
 
 // A test fails by panicking, helpers included.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +41,18 @@ fn the_manifests_in_the_readme_are_valid() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn every_error_is_documented_as_it_is() {
+    let source = std::fs::read_to_string("src/gateway/error.rs").unwrap();
+    let document = std::fs::read_to_string("docs/errors.md").unwrap();
+    let expected = error_rows(&source);
+    assert!(expected.len() > 30, "the table was not found: {expected:?}");
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    // All but the meaning, which is for people.
+    let documented = rows.map(|row| row.splitn(6, '|').take(5).collect::<Vec<_>>().join("|") + "|");
+    assert_eq!(documented.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -117,6 +129,27 @@ fn missing_targets(text: &str, makefile: &str) -> Vec<String> {
         !makefile.lines().any(|line| line.starts_with(&format!("{target}:")))
     });
     missing.map(str::to_owned).collect()
+}
+
+/// The rows that `docs/errors.md` must have, without their last column, from the table in the source.
+fn error_rows(source: &str) -> Vec<String> {
+    let constant = |name: &str| {
+        let (_, rest) = source.split_once(&format!("const {name}: i32 = ")).unwrap();
+        rest.split(';').next().unwrap().to_owned()
+    };
+    let row = |fields: &str| {
+        let fields: Vec<&str> = fields.split(", ").collect();
+        let [_, retry, code, http, word] = fields[..] else { panic!("an error has an unknown form: {fields:?}") };
+        let code = if code.starts_with('-') { code.to_owned() } else { constant(code) };
+        let again = match retry {
+            "Never" => "no",
+            "Safe" => "yes",
+            _ => "if harmless",
+        };
+        format!("| `{}` | {code} | {http} | {again} |", word.trim_matches('"'))
+    };
+    let lines = source.lines().map(str::trim).filter(|line| line.starts_with("K::") && line.ends_with("\"),"));
+    lines.map(|line| row(line.split_once("=> (").unwrap().1.trim_end_matches("),"))).collect()
 }
 
 /// The text without its fenced code blocks.

@@ -39,7 +39,12 @@ impl Gateway {
         let generation = tempfile::tempdir()?;
         write_generation(generation.path(), address.port(), upstreams)?;
         let mut command = Command::new(binary);
-        command.arg("serve").arg("--generation").arg(generation.path());
+        command
+            .arg("serve")
+            .arg("--snapshot-dir")
+            .arg(generation.path())
+            .arg("--credentials-dir")
+            .arg(generation.path());
         command.args(["--bind", "127.0.0.1", "--admin", "127.0.0.1:0"]);
         let start = Instant::now();
         let process = Process::start_logged(command, "mcp-gateway", log)?;
