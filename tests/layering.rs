@@ -30,7 +30,8 @@ const LAYERS: &[Layer] = &[
         kube: &["CustomResource", "CustomResourceExt", "KubeSchema", "CELSchema", "core", "Resource", "ResourceExt"],
     },
     Layer { name: "ir", uses: &[], pure: true, kube: &[] },
-    Layer { name: "translate", uses: &["api", "ir"], pure: true, kube: &[] },
+    // The schema of an object, to read manifests strictly.
+    Layer { name: "translate", uses: &["api", "ir"], pure: true, kube: &["CustomResourceExt"] },
     Layer { name: "shim", uses: &["ir", "gateway::mcp", "gateway::error"], pure: false, kube: &[] },
     Layer { name: "gateway", uses: &["api", "ir", "translate", "shim"], pure: false, kube: &[] },
     Layer { name: "operator", uses: &["api", "ir", "translate"], pure: false, kube: &["*"] },
