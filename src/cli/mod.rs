@@ -1,7 +1,10 @@
 //! What the binaries do, beyond parsing their arguments.
 
+pub mod crds;
 #[cfg(feature = "gateway")]
 mod host;
+pub mod lint;
+pub mod manifests;
 #[cfg(feature = "gateway")]
 pub mod serve;
 
