@@ -24,12 +24,14 @@ fn the_definitions_on_disk_are_fresh() {
     }
     for file in &files {
         let on_disk = std::fs::read_to_string(directory.join(&file.name)).unwrap_or_default();
-        assert!(on_disk == file.text, "crds/{} is stale: run UPDATE_GENERATED=1 cargo test --test generated", file.name);
+        assert!(
+            on_disk == file.text,
+            "crds/{} is stale: run UPDATE_GENERATED=1 cargo test --test generated",
+            file.name
+        );
     }
-    let mut names: Vec<String> = std::fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort_unstable();
     let mut expected: Vec<String> = files.into_iter().map(|file| file.name).collect();
     expected.sort_unstable();

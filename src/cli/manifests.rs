@@ -128,7 +128,10 @@ spec:
         assert!(manifests.is_empty());
         let printed: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert_eq!(printed.len(), 2, "{printed:?}");
-        assert!(printed[0].starts_with("f.yaml:9:5: spec.listeners[0].port: 0 is not between 1 and 65535"), "{printed:?}");
+        assert!(
+            printed[0].starts_with("f.yaml:9:5: spec.listeners[0].port: 0 is not between 1 and 65535"),
+            "{printed:?}"
+        );
         assert!(printed[1].starts_with("f.yaml:18:1: spec: spec takes exactly one of"), "{printed:?}");
     }
 
@@ -141,6 +144,10 @@ spec:
         };
         let Loaded { manifests, mistakes } = check("f.yaml", &(policy("Bad_Name") + &policy("good")));
         assert_eq!((manifests.len(), mistakes.len()), (1, 1));
-        assert!(mistakes[0].to_string().starts_with("f.yaml:4:12: metadata.name: must be lower-case"), "{}", mistakes[0]);
+        assert!(
+            mistakes[0].to_string().starts_with("f.yaml:4:12: metadata.name: must be lower-case"),
+            "{}",
+            mistakes[0]
+        );
     }
 }

@@ -4,7 +4,9 @@ pub mod crds;
 #[cfg(feature = "gateway")]
 mod host;
 pub mod lint;
+mod lint_world;
 pub mod manifests;
+mod secret_values;
 #[cfg(feature = "gateway")]
 pub mod serve;
 

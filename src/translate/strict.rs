@@ -75,7 +75,9 @@ pub(super) fn place(root: &Node, path: &str) -> Option<Location> {
             Node::Map(entries) => {
                 rest = rest.strip_prefix('.').unwrap_or(rest);
                 // A key may hold dots itself, as labels do: the longest that fits is meant.
-                let fits = |key: &str| rest.strip_prefix(key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']));
+                let fits = |key: &str| {
+                    rest.strip_prefix(key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']))
+                };
                 let named = entries.iter().filter(|(key, _)| fits(&key.value)).max_by_key(|(key, _)| key.value.len());
                 let Some((key, value)) = named else { break };
                 found = Some(key.referenced);
