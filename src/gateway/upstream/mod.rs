@@ -1,7 +1,44 @@
-//! The server side of the protocol: connections to MCP servers and the transports they speak.
+//! How the gateway reaches MCP servers: connections, the transports they carry, and the choice among servers.
+//!
+//! [`Group`] stands for one server of a route and chooses among its backends; [`Upstream`] is one backend. A legacy client
+//! gets an [`UpstreamSession`] with it, a modern client's calls go out one by one ([`ModernCall`]). Either way there is an
+//! [`Answer`], which is read as it comes; at its end its connection goes back to the pool.
+
+mod address;
+mod answer;
+mod backend;
+mod body;
+mod connection;
+mod dial;
+mod endpoint;
+mod events;
+mod failure;
+mod group;
+mod http_sse;
+mod http_sse_router;
+mod initialize;
+mod listen;
+mod pool;
+mod process;
+mod select;
+mod session;
+mod stream;
+mod streamable;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+pub use backend::{Upstream, UpstreamStats};
+pub use body::JsonBody;
+pub use events::EventStream;
+pub use group::Group;
+pub use session::UpstreamSession;
 
 use super::error::GatewayError;
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// Where messages go that a server sends outside of any call's answer: on its GET stream, on its HTTP+SSE stream without a
@@ -28,4 +65,26 @@ pub enum Event {
     /// The server closed the stream before the answer, as 2025-11-25 allows, and the upstream resumes it by itself
     /// (`Last-Event-ID`) after this wait.
     Paused(Duration),
+}
+
+/// One call of the modern era, with what its HTTP headers mirror.
+#[derive(Clone, Debug)]
+pub struct ModernCall {
+    /// The JSON-RPC request.
+    pub body: Bytes,
+    /// `MCP-Protocol-Version`, as in `_meta`.
+    pub protocol_version: HeaderValue,
+    /// `Mcp-Method`.
+    pub method: HeaderValue,
+    /// `Mcp-Name`, encoded, where the method has one.
+    pub name: Option<HeaderValue>,
+    /// `Mcp-Param-*` and the like. They never replace a header of the gateway's own.
+    pub extra: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ModernCall {
+    /// Whether the answer is a stream without an end of its own.
+    fn is_subscription(&self) -> bool {
+        self.method.as_bytes() == b"subscriptions/listen"
+    }
 }

@@ -1,0 +1,378 @@
+//! One backend of a generation: its endpoints, its credentials, and the two ways to talk to it.
+
+use super::super::error::{GatewayError, Kind};
+use super::super::metrics::BackendMetrics;
+use super::answer::{self, Answer};
+use super::dial::{Dialer, Network};
+use super::endpoint::{AuthHeader, EndpointClient};
+use super::events::EventStream;
+use super::http_sse::HttpSse;
+use super::initialize;
+use super::listen::listen;
+use super::pool::{Bound, Pool, Use};
+use super::process::LocalProcess;
+use super::session::{Transport as SessionTransport, UpstreamSession, timed};
+use super::streamable::Streamable;
+use super::tls::Tls;
+use super::{ModernCall, SessionSink};
+use crate::ir::ids::ObjectId;
+use crate::ir::secrets::Credentials;
+use crate::ir::snapshot::{Backend, Endpoint, EnvValue, Limits, Target, Timeouts, Transport};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use url::Url;
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The least time for a stdio server's handshake, in ms: what the shim gives it, and a little for its verdict to arrive.
+const PROCESS_HANDSHAKE_MS: u64 = 125_000;
+
+/// One backend of a generation. Kept over reloads for as long as nothing about it changes.
+pub struct Upstream {
+    id: ObjectId,
+    spec: Backend,
+    /// The secrets that the spec names, and no others.
+    secrets: Credentials,
+    max_message: usize,
+    endpoints: Vec<Arc<EndpointClient>>,
+    process: Option<Arc<LocalProcess>>,
+    bound: Arc<Bound>,
+    turn: AtomicUsize,
+    metrics: Arc<BackendMetrics>,
+    seen: Seen,
+}
+
+/// What became known of a backend by talking to it.
+#[derive(Default)]
+struct Seen {
+    legacy: AtomicBool,
+    modern: AtomicBool,
+    sessions: Mutex<Vec<Weak<UpstreamSession>>>,
+    last_error: Mutex<Option<GatewayError>>,
+}
+
+/// A backend as the status shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamStats {
+    /// Open connections that calls use or have used.
+    pub connections: u32,
+    /// Those of them that are idle.
+    pub idle_connections: usize,
+    /// Open legacy sessions.
+    pub sessions: usize,
+    /// Whether a legacy handshake has succeeded.
+    pub legacy: bool,
+    /// Whether a modern call was answered.
+    pub modern: bool,
+    /// The kind of the last failure, as a stable word.
+    pub last_error: Option<&'static str>,
+    /// The last failure in words.
+    pub last_error_message: Option<String>,
+}
+
+impl Upstream {
+    /// Prepares to talk to a backend. Nothing is dialled and no process is started before the first call.
+    pub fn new(
+        id: ObjectId,
+        backend: &Backend,
+        credentials: &Credentials,
+        limits: &Limits,
+        metrics: Arc<BackendMetrics>,
+    ) -> Result<Arc<Self>, GatewayError> {
+        let bound = Arc::new(Bound::default());
+        let auth = backend.auth.as_ref().map(|auth| AuthHeader::new(&id, auth, credentials)).transpose()?;
+        let secrets = secrets(backend, credentials);
+        let (endpoints, process) = match &backend.target {
+            Target::Process(spec) => {
+                let process = LocalProcess::new(&id, spec, secrets.clone());
+                (vec![process_endpoint(&id, &process, &bound)?], Some(process))
+            }
+            Target::Http { .. } => (http_endpoints(&id, &backend.target, credentials, auth.as_ref(), &bound)?, None),
+        };
+        Ok(Arc::new(Self {
+            secrets,
+            id,
+            spec: backend.clone(),
+            max_message: usize::try_from(limits.request_body_bytes).unwrap_or(usize::MAX),
+            endpoints,
+            process,
+            bound,
+            turn: AtomicUsize::new(0),
+            metrics,
+            seen: Seen::default(),
+        }))
+    }
+
+    /// The backend this is.
+    pub fn id(&self) -> &ObjectId {
+        &self.id
+    }
+
+    /// Whether `other` would talk to the same backend in the same way, so that this one's connections, sessions and
+    /// processes may stay.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.spec == other.spec
+            && self.secrets == other.secrets
+            && self.max_message == other.max_message
+    }
+
+    /// Whether `session` is with this very backend, and not with one of the same name before a reload.
+    pub(super) fn owns(&self, session: &UpstreamSession) -> bool {
+        self.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, session.endpoint()))
+    }
+
+    /// Addresses there are to try; a process counts as one.
+    pub fn endpoints(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    pub(crate) fn metrics(&self) -> &BackendMetrics {
+        &self.metrics
+    }
+
+    /// Opens a legacy session: `initialize` with the client's own parameters (raw JSON), `notifications/initialized`, and
+    /// in the background the stream on which the server speaks unasked.
+    pub async fn open_session(
+        self: &Arc<Self>,
+        initialize_params: &[u8],
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Result<Arc<UpstreamSession>, GatewayError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.open_session_at(turn, initialize_params, sink, timeouts).await
+    }
+
+    /// As [`open_session`](Self::open_session), with the endpoint whose turn it is.
+    pub(super) async fn open_session_at(
+        &self,
+        turn: usize,
+        initialize_params: &[u8],
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Result<Arc<UpstreamSession>, GatewayError> {
+        let timer = self.metrics.start();
+        match self.handshake(turn, initialize_params, sink, timeouts).await {
+            Ok(session) => {
+                timer.ok();
+                self.seen.legacy.store(true, Ordering::Relaxed);
+                let mut sessions = self.seen.sessions.lock();
+                sessions.retain(|session| session.strong_count() > 0);
+                sessions.push(Arc::downgrade(&session));
+                Ok(session)
+            }
+            Err(error) => {
+                timer.failed(error.kind);
+                Err(self.noted(error))
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        turn: usize,
+        initialize_params: &[u8],
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Result<Arc<UpstreamSession>, GatewayError> {
+        let endpoint = self.endpoint(turn)?;
+        let request = initialize::request(initialize_params)?;
+        let timeouts = &self.patience(timeouts);
+        let (transport, initialized) = if self.speaks_http_sse() {
+            let (session, initialized) = HttpSse::open(endpoint, request, sink, timeouts).await?;
+            (SessionTransport::HttpSse(session), initialized)
+        } else {
+            let (session, initialized) = Streamable::open(endpoint, request, &*sink, timeouts).await?;
+            let listener = tokio::spawn(listen(Arc::clone(&session), sink, self.max_message)).abort_handle();
+            (SessionTransport::Streamable { session, listener }, initialized)
+        };
+        let (backend, metrics) = (self.id.clone(), Arc::clone(&self.metrics));
+        Ok(Arc::new(UpstreamSession { backend, transport, initialized, metrics }))
+    }
+
+    /// Sends one call of the modern era: no session, no handshake.
+    pub async fn call(&self, call: &ModernCall, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+        self.call_at(self.turn.fetch_add(1, Ordering::Relaxed), call, timeouts).await
+    }
+
+    /// As [`call`](Self::call), with the endpoint whose turn it is.
+    pub(super) async fn call_at(
+        &self,
+        turn: usize,
+        call: &ModernCall,
+        timeouts: &Timeouts,
+    ) -> Result<Answer, GatewayError> {
+        let timer = self.metrics.start();
+        let answer = self.post(turn, call, timeouts).await.map_err(|error| self.noted(error));
+        if answer.is_ok() && !self.seen.modern.load(Ordering::Relaxed) {
+            self.seen.modern.store(true, Ordering::Relaxed);
+        }
+        timed(answer, timer)
+    }
+
+    async fn post(&self, turn: usize, call: &ModernCall, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+        if self.speaks_http_sse() {
+            return Err(GatewayError::new(
+                Kind::EraUnavailable,
+                format!("backend {} speaks HTTP+SSE, which has no modern era", self.id),
+            ));
+        }
+        let endpoint = self.endpoint(turn)?;
+        let mut request = endpoint.post.request(Method::POST, call.body.clone());
+        add_headers(request.headers_mut(), call);
+        let purpose = if call.is_subscription() { Use::Stream } else { Use::Call };
+        let (head, body) = endpoint.exchange(request, timeouts, purpose).await?;
+        answer::read(&self.id, &head, body, timeouts, false, |body| EventStream::from_body(&self.id, body, None)).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn endpoint_for_tests(&self) -> &EndpointClient {
+        &self.endpoints[0]
+    }
+
+    fn endpoint(&self, turn: usize) -> Result<&Arc<EndpointClient>, GatewayError> {
+        let index = turn.checked_rem(self.endpoints.len());
+        index.and_then(|index| self.endpoints.get(index)).ok_or_else(|| {
+            GatewayError::new(Kind::NoBackend, format!("backend {} has no address to connect to", self.id))
+        })
+    }
+
+    /// How long a handshake may take: the first one of a stdio server includes the download of its packages.
+    fn patience(&self, timeouts: &Timeouts) -> Timeouts {
+        let least = if self.process.is_some() { PROCESS_HANDSHAKE_MS } else { 0 };
+        Timeouts {
+            connect_ms: timeouts.connect_ms,
+            request_ms: timeouts.request_ms.max(least),
+            response_ms: timeouts.response_ms.max(least),
+        }
+    }
+
+    fn speaks_http_sse(&self) -> bool {
+        matches!(self.spec.target, Target::Http { transport: Transport::Sse, .. })
+    }
+
+    fn noted(&self, error: GatewayError) -> GatewayError {
+        *self.seen.last_error.lock() = Some(error.clone());
+        error
+    }
+
+    /// Starts the processes that a stdio backend wants ahead of need. Nothing else is started before the first call.
+    pub fn start(&self) -> Result<(), GatewayError> {
+        self.process.as_ref().map_or(Ok(()), |process| process.start())
+    }
+
+    /// Closes what idles and stops child processes. Calls under way to a server on the network end in their own time.
+    pub async fn shutdown(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.pool.shut();
+        }
+        if let Some(process) = &self.process {
+            process.stop().await;
+        }
+    }
+
+    /// What the status shows.
+    pub fn stats(&self) -> UpstreamStats {
+        let last_error = self.seen.last_error.lock().clone();
+        let open = |session: &Weak<UpstreamSession>| session.upgrade().is_some_and(|session| !session.is_lost());
+        UpstreamStats {
+            connections: self.bound.open(),
+            idle_connections: self.endpoints.iter().map(|endpoint| endpoint.pool.idle()).sum(),
+            sessions: self.seen.sessions.lock().iter().filter(|session| open(session)).count(),
+            legacy: self.seen.legacy.load(Ordering::Relaxed),
+            modern: self.seen.modern.load(Ordering::Relaxed),
+            last_error: last_error.as_ref().map(|error| error.kind.word()),
+            last_error_message: last_error.map(|error| error.message.into_owned()),
+        }
+    }
+}
+
+fn add_headers(headers: &mut HeaderMap, call: &ModernCall) {
+    headers.reserve(3 + call.extra.len());
+    headers.insert(PROTOCOL_VERSION, call.protocol_version.clone());
+    headers.insert(METHOD, call.method.clone());
+    if let Some(name) = &call.name {
+        headers.insert(NAME, name.clone());
+    }
+    for (name, value) in &call.extra {
+        // What the gateway itself sends to this backend, its credentials first of all, is not for clients to replace.
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// The secrets that a backend names, as far as they came.
+fn secrets(backend: &Backend, credentials: &Credentials) -> Credentials {
+    let auth = backend.auth.iter().map(|auth| &auth.value);
+    let (ca, env) = match &backend.target {
+        Target::Http { tls, .. } => (tls.as_ref().and_then(|tls| tls.ca.as_ref()), &[][..]),
+        Target::Process(process) => (None, &process.env[..]),
+    };
+    let env = env.iter().filter_map(|variable| match &variable.value {
+        EnvValue::Secret(key) => Some(key),
+        EnvValue::Literal(_) => None,
+    });
+    let values = auth.chain(ca).chain(env).filter_map(|key| Some((key.clone(), credentials.get(key)?.clone())));
+    Credentials { values: values.collect(), keyring: Vec::new() }
+}
+
+fn http_endpoints(
+    id: &ObjectId,
+    target: &Target,
+    credentials: &Credentials,
+    auth: Option<&AuthHeader>,
+    bound: &Arc<Bound>,
+) -> Result<Vec<Arc<EndpointClient>>, GatewayError> {
+    let Target::Http { endpoints, path, host, tls, addresses, .. } = target else { return Ok(Vec::new()) };
+    let tls = tls.as_ref().map(|tls| Tls::new(id, tls, credentials)).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let client = |endpoint: &Endpoint| {
+        let authority = host.clone().unwrap_or_else(|| authority(endpoint, scheme));
+        let network = Network { backend: id.clone(), endpoint: endpoint.clone(), policy: *addresses, tls: tls.clone() };
+        let dialer = Dialer::Network(Box::new(network));
+        let pool = Pool::new(id.clone(), dialer, Arc::clone(bound), endpoints.len());
+        endpoint_client(id, pool, scheme, &authority, path, auth)
+    };
+    endpoints.iter().map(client).collect()
+}
+
+fn process_endpoint(
+    id: &ObjectId,
+    process: &Arc<LocalProcess>,
+    bound: &Arc<Bound>,
+) -> Result<Arc<EndpointClient>, GatewayError> {
+    let pool = Pool::new(id.clone(), Dialer::Process(Arc::clone(process)), Arc::clone(bound), 1);
+    endpoint_client(id, pool, "http", "localhost", "/mcp", None)
+}
+
+fn endpoint_client(
+    id: &ObjectId,
+    pool: Arc<Pool>,
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    auth: Option<&AuthHeader>,
+) -> Result<Arc<EndpointClient>, GatewayError> {
+    let invalid = |what: &str| GatewayError::new(Kind::Internal, format!("backend {id}: {what}"));
+    let base = Url::parse(&format!("{scheme}://{authority}{path}")).map_err(|_| invalid("its address is not a URL"))?;
+    let uri: Uri = path.parse().map_err(|_| invalid("its path cannot be requested"))?;
+    let host = HeaderValue::from_str(authority).map_err(|_| invalid("its host cannot be requested"))?;
+    Ok(Arc::new(EndpointClient::new(pool, base, &uri, &host, auth)))
+}
+
+/// The `Host` of an endpoint; the scheme's own port is not named.
+fn authority(endpoint: &Endpoint, scheme: &str) -> String {
+    let Endpoint { host, port } = endpoint;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    match (scheme, port) {
+        ("http", 80) | ("https", 443) => host,
+        _ => format!("{host}:{port}"),
+    }
+}

@@ -1,0 +1,169 @@
+//! The interchangeable backends of one server: priority tiers, weights, and the next attempt when one fails.
+
+use super::super::error::{GatewayError, Kind, Retry};
+use super::select::{Candidate, Selector, Tried};
+use super::{Answer, ModernCall, SessionSink, Upstream, UpstreamSession};
+use crate::ir::ids::ObjectId;
+use crate::ir::snapshot::{Failover, Server, Timeouts};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The longest wait between two attempts: with doubling, a large `attempts` must not park a request for minutes.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The tiers of one server of a route, with the upstreams behind them.
+pub struct Group {
+    server: String,
+    tiers: Vec<Vec<Arc<Upstream>>>,
+    selector: Selector,
+    failover: Failover,
+    turn: AtomicUsize,
+}
+
+impl Group {
+    /// Joins a server's tiers with the upstreams of its generation. A backend without an upstream is left out.
+    pub fn new(server: &Server, upstreams: &BTreeMap<ObjectId, Arc<Upstream>>) -> Self {
+        let (mut tiers, mut candidates) = (Vec::new(), Vec::new());
+        for tier in &server.tiers {
+            let found = tier.backends.iter().filter_map(|backend| {
+                let upstream = upstreams.get(&backend.backend)?;
+                let candidate = Candidate { weight: backend.weight, endpoints: upstream.endpoints() };
+                Some((Arc::clone(upstream), candidate))
+            });
+            let (members, shares): (Vec<_>, Vec<_>) = found.unzip();
+            tiers.push(members);
+            candidates.push(shares);
+        }
+        Self {
+            server: server.name.clone(),
+            tiers,
+            selector: Selector::new(candidates),
+            failover: server.failover.clone(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether a session is with one of these backends as they are now.
+    pub fn contains(&self, session: &UpstreamSession) -> bool {
+        self.backends().any(|upstream| upstream.owns(session))
+    }
+
+    /// Every upstream, first tier first.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.tiers.iter().flatten()
+    }
+
+    /// Whether this group has the very same backends in the same tiers: what was learnt of them is still true.
+    pub fn same_backends(&self, other: &Self) -> bool {
+        self.tiers.len() == other.tiers.len()
+            && self.tiers.iter().zip(&other.tiers).all(|(ours, theirs)| {
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(our, their)| Arc::ptr_eq(our, their))
+            })
+    }
+
+    /// Opens a legacy session on the first backend that takes one.
+    pub async fn open_session(
+        &self,
+        initialize_params: &[u8],
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Result<Arc<UpstreamSession>, GatewayError> {
+        let mut attempts = Attempts::new(self);
+        while let Some((upstream, turn)) = attempts.next().await {
+            match upstream.open_session_at(turn, initialize_params, Arc::clone(&sink), timeouts).await {
+                Ok(session) => return Ok(session),
+                Err(error) => attempts.failed(upstream, error)?,
+            }
+        }
+        Err(attempts.exhausted())
+    }
+
+    /// Sends one modern call, and says which upstream answered it.
+    pub async fn call(&self, call: &ModernCall, timeouts: &Timeouts) -> Result<(Arc<Upstream>, Answer), GatewayError> {
+        let mut attempts = Attempts::new(self);
+        while let Some((upstream, turn)) = attempts.next().await {
+            match upstream.call_at(turn, call, timeouts).await {
+                Ok(answer) => return Ok((Arc::clone(upstream), answer)),
+                Err(error) => attempts.failed(upstream, error)?,
+            }
+        }
+        Err(attempts.exhausted())
+    }
+
+    /// Sends one modern call to the only backend that can take it: it continues something that one began.
+    pub async fn call_on(
+        &self,
+        backend: &ObjectId,
+        call: &ModernCall,
+        timeouts: &Timeouts,
+    ) -> Result<(Arc<Upstream>, Answer), GatewayError> {
+        let Some(upstream) = self.backends().find(|upstream| upstream.id() == backend) else {
+            let message = format!("backend {backend} is no longer part of server {:?}", self.server);
+            return Err(GatewayError::new(Kind::NoBackend, message));
+        };
+        upstream.call(call, timeouts).await.map(|answer| (Arc::clone(upstream), answer))
+    }
+}
+
+/// The attempts of one request: one upstream after another, for as long as nothing was sent and attempts are left.
+struct Attempts<'a> {
+    group: &'a Group,
+    turn: usize,
+    backoff: Duration,
+    tried: Tried,
+    last: Option<GatewayError>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(group: &'a Group) -> Self {
+        Self {
+            group,
+            turn: group.turn.fetch_add(1, Ordering::Relaxed),
+            backoff: Duration::from_millis(group.failover.backoff_ms),
+            tried: Tried::default(),
+            last: None,
+        }
+    }
+
+    /// The upstream to try next, after the wait that follows a failure, and whose turn it is among its endpoints: every
+    /// attempt is one turn further, so that the endpoints of one backend follow each other.
+    async fn next(&mut self) -> Option<(&'a Arc<Upstream>, usize)> {
+        let attempts = self.group.failover.attempts.max(1) as usize;
+        let (tier, backend) = self.group.selector.next(&mut self.tried, attempts)?;
+        let upstream = &self.group.tiers[tier][backend];
+        if self.last.is_some() {
+            sleep(self.backoff).await;
+            upstream.metrics().retries.inc();
+            self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        }
+        Some((upstream, self.turn.wrapping_add(self.tried.len())))
+    }
+
+    /// Takes note of a failure; one that must not be repeated is the end.
+    fn failed(&mut self, upstream: &Upstream, error: GatewayError) -> Result<(), GatewayError> {
+        if error.retry != Retry::Safe {
+            return Err(error);
+        }
+        tracing::debug!(server = %self.group.server, backend = %upstream.id(), %error, "attempt failed");
+        self.last = Some(error);
+        Ok(())
+    }
+
+    fn exhausted(self) -> GatewayError {
+        let (server, attempts) = (&self.group.server, self.tried.len());
+        match self.last {
+            None => GatewayError::new(Kind::NoBackend, format!("server {server:?} has no backend to call")),
+            // With nothing else tried, the cause itself says it best.
+            Some(only) if attempts == 1 => only,
+            Some(last) => {
+                let message = format!(
+                    "no backend of server {server:?} took the request in {attempts} attempts; the last: {last}"
+                );
+                GatewayError::new(Kind::NoBackend, message)
+            }
+        }
+    }
+}
