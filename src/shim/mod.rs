@@ -28,8 +28,10 @@ mod server;
 mod session;
 mod spawn;
 mod stderr;
+#[cfg(test)]
+mod tests;
 
-pub use spawn::{EXEC_MODE, exec_trampoline};
+pub use spawn::exec_entry;
 
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;

@@ -414,3 +414,6 @@ fn is_news_of_the_session(method: &str) -> bool {
 fn number(text: &str) -> Option<u64> {
     text.trim_matches('"').parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,18 +9,18 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, mpsc};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// The first argument with which `mcp-gateway` runs [`exec_trampoline`] instead of parsing a command line. Hidden: only the
-/// gateway calls itself so.
-pub const EXEC_MODE: &str = "__exec";
+/// The first argument with which the gateway calls itself to become a child: see [`exec_entry`].
+const EXEC_MODE: &str = "__exec";
 
-/// The binary that knows [`EXEC_MODE`].
-const GATEWAY_BINARY: &str = "mcp-gateway";
+/// What a shell exits with for a command that it cannot run.
+const EXEC_FAILED: u8 = 127;
 
 /// What a child gets of the gateway's own environment: what programs and package launchers cannot do without. Anything else
 /// may hold a secret that is none of the child's business.
@@ -120,10 +120,7 @@ impl Launch {
             return Err(ShimError::NoDirectory { directory: directory.display().to_string() });
         }
         let program = self.find_program()?;
-        let mut command = Command::from(match trampoline() {
-            Some(gateway) => through_trampoline(gateway, &program),
-            None => std::process::Command::new(&program),
-        });
+        let mut command = Command::from(command(&program));
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -171,40 +168,58 @@ fn is_inherited(name: &OsStr) -> bool {
             && !CREDENTIAL_WORDS.iter().any(|word| upper.contains(word))
 }
 
-/// Our own binary, where it is the one that knows [`EXEC_MODE`]. Only Linux has a signal on the parent's death.
-fn trampoline() -> Option<&'static Path> {
-    static GATEWAY: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let find = || {
-        let own = std::env::current_exe().ok()?;
-        (cfg!(target_os = "linux") && own.file_name()? == GATEWAY_BINARY && own.is_file()).then_some(own)
-    };
-    GATEWAY.get_or_init(find).as_deref()
+/// Whether this binary's `main` begins with [`exec_entry`].
+static HAS_EXEC_ENTRY: AtomicBool = AtomicBool::new(false);
+
+/// Must be the first thing that the gateway's `main` does. Where the gateway called itself to start a child, this becomes the
+/// child, and returns only with the exit code of a failure; otherwise it returns `None`, and from then on children are
+/// started that way.
+///
+/// Between being forked and becoming the child's program, such a process asks the kernel to end it when the gateway dies,
+/// however it dies. It is the only place to ask without unsafe code.
+pub fn exec_entry() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|mode| mode == EXEC_MODE) {
+        let error = exec(args);
+        // The gateway reads this as the child's last words.
+        eprintln!("cannot start the server: {error}");
+        return Some(ExitCode::from(EXEC_FAILED));
+    }
+    HAS_EXEC_ENTRY.store(true, Ordering::Relaxed);
+    None
 }
 
-fn through_trampoline(gateway: &Path, program: &Path) -> std::process::Command {
-    let mut command = std::process::Command::new(gateway);
-    command.arg(EXEC_MODE).arg(std::process::id().to_string()).arg("--").arg(program);
-    command
-}
-
-/// Becomes another program, after asking the kernel to end it with SIGTERM when the gateway dies, however it dies. Returns
-/// only if that failed. `args` are what follows [`EXEC_MODE`]: the gateway's process id, `--`, the program, its arguments.
+/// Becomes another program, to be ended with SIGTERM when the gateway dies. Returns only if that failed. `args`: the
+/// gateway's process id, the program, its arguments.
 ///
 /// SIGTERM and not SIGKILL, because launchers such as `npx` pass it on to the server they started.
-pub fn exec_trampoline(args: impl IntoIterator<Item = OsString>) -> std::io::Error {
-    let usage = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "meant for the gateway's own use");
-    let mut args = args.into_iter();
-    let Some(parent) = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok()) else { return usage() };
-    let (Some(_), Some(program)) = (args.next(), args.next()) else { return usage() };
+fn exec(mut args: impl Iterator<Item = OsString>) -> std::io::Error {
+    let parent = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok());
+    let (Some(parent), Some(program)) = (parent, args.next()) else {
+        return std::io::Error::new(std::io::ErrorKind::InvalidInput, "meant for the gateway's own use");
+    };
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)) {
         return error.into();
     }
     // The parent may have died before the kernel was asked.
-    if rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+    if rustix::process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
         return std::io::Error::other("the gateway is gone");
     }
     std::process::Command::new(program).args(args).exec()
+}
+
+/// A command that becomes `program` by way of [`exec_entry`]. Only Linux has a signal on the parent's death.
+fn command(program: &Path) -> std::process::Command {
+    let own = std::env::current_exe().ok().filter(|own| own.is_file());
+    match own.filter(|_| cfg!(target_os = "linux") && HAS_EXEC_ENTRY.load(Ordering::Relaxed)) {
+        None => std::process::Command::new(program),
+        Some(own) => {
+            let mut command = std::process::Command::new(own);
+            command.arg(EXEC_MODE).arg(std::process::id().to_string()).arg(program);
+            command
+        }
+    }
 }
 
 struct Job {
@@ -283,8 +298,9 @@ mod tests {
         let output = String::from_utf8(output.stdout).unwrap();
         assert!(output.lines().any(|line| line == "API_TOKEN=s3cret"), "{output}");
         assert!(output.lines().any(|line| line == "HOME=/nowhere"), "{output}");
-        // Cargo sets this one for every test.
-        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !output.contains("CARGO_MANIFEST_DIR"), "{output}");
+        let leaked = |name: &&str| !is_inherited(OsStr::new(name)) && *name != "API_TOKEN";
+        let names = output.lines().filter_map(|line| Some(line.split_once('=')?.0));
+        assert_eq!(names.filter(leaked).collect::<Vec<_>>(), [""; 0]);
     }
 
     #[test]
@@ -308,9 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn the_trampoline_refuses_what_the_gateway_did_not_ask_for() {
-        let run = |args: &[&str]| exec_trampoline(args.iter().map(OsString::from)).to_string();
+    fn nothing_is_executed_for_who_is_not_the_gateway() {
+        let run = |args: &[&str]| exec(args.iter().map(OsString::from)).to_string();
         assert_eq!(run(&[]), "meant for the gateway's own use");
-        assert_eq!(run(&["x", "--", "true"]), "meant for the gateway's own use");
+        assert_eq!(run(&["x", "true"]), "meant for the gateway's own use");
+        assert_eq!(run(&["0"]), "meant for the gateway's own use");
     }
 }
