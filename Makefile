@@ -71,4 +71,4 @@ lint: ## Check format, clippy in every feature set, docs, dependencies
 
 .PHONY: generate
 generate: ## Rewrite what is generated from the code: crds/
-	cargo run --locked --bin kubectl-mcp -- crds --output crds
+	cargo run --locked --bin kubectl-mcp -- crds --output-dir crds

@@ -1,7 +1,12 @@
 //! What the binaries do, beyond parsing their arguments.
 
+pub mod crds;
 #[cfg(feature = "gateway")]
 mod host;
+pub mod lint;
+mod lint_world;
+pub mod manifests;
+mod secret_values;
 #[cfg(feature = "gateway")]
 pub mod serve;
 

@@ -3,7 +3,7 @@
 //! Strict where the API server is strict: unknown fields, duplicate keys and wrong types are errors. Objects of other
 //! groups are kept by name only, so that a file may hold the `Namespace` and the `Secret` that belong to ours.
 
-use super::strict::{Node, Unknown, schema, unknown_fields};
+use super::strict::{Node, Unknown, place, schema, unknown_fields};
 use crate::api::{API_VERSION, GROUP, McpAuthPolicy, McpBackend, McpGateway, McpRoute};
 use kube::CustomResourceExt;
 use serde::Deserialize;
@@ -267,6 +267,14 @@ impl From<Unknown> for Mistake {
 }
 
 impl Document<'_> {
+    /// Where the field `path` (`spec.listeners[0].port`) stands in the file, as line and column from 1; for a field that
+    /// is not written, the nearest one around it.
+    pub fn place(&self, path: &str) -> (u64, u64) {
+        let shape: Option<Node> = read(self.text).ok();
+        let place = shape.and_then(|shape| place(&shape, path)).filter(|place| *place != Location::UNKNOWN);
+        place.map_or((self.line, 0), |place| (self.skipped + place.line(), place.column()))
+    }
+
     /// A mistake of the document as a whole.
     fn mistake(&self, message: impl Into<String>) -> Vec<Mistake> {
         vec![Mistake { line: self.line - self.skipped, column: 0, field: String::new(), message: message.into() }]

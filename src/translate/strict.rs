@@ -64,6 +64,44 @@ pub(super) fn unknown_fields(root: &Node, schema: &Value) -> Vec<Unknown> {
     found
 }
 
+/// Where the field `path` (`spec.listeners[0].port`) stands, or the nearest thing around it that has a place: a key, or
+/// the first key of a list's entry.
+pub(super) fn place(root: &Node, path: &str) -> Option<Location> {
+    let mut node = root;
+    let mut rest = path;
+    let mut found = None;
+    while !rest.is_empty() {
+        match node {
+            Node::Map(entries) => {
+                rest = rest.strip_prefix('.').unwrap_or(rest);
+                // A key may hold dots itself, as labels do: the longest that fits is meant.
+                let fits = |key: &str| {
+                    rest.strip_prefix(key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']))
+                };
+                let named = entries.iter().filter(|(key, _)| fits(&key.value)).max_by_key(|(key, _)| key.value.len());
+                let Some((key, value)) = named else { break };
+                found = Some(key.referenced);
+                rest = &rest[key.value.len()..];
+                node = value;
+            }
+            Node::List(items) => {
+                let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+                let Some((index, tail)) = index else { break };
+                let Some(item) = index.parse().ok().and_then(|index: usize| items.get(index)) else { break };
+                if let Node::Map(entries) = item
+                    && let Some((first, _)) = entries.first()
+                {
+                    found = Some(first.referenced);
+                }
+                rest = tail;
+                node = item;
+            }
+            Node::Scalar => break,
+        }
+    }
+    found
+}
+
 fn walk(node: &Node, schema: &Value, path: &str, found: &mut Vec<Unknown>) {
     match node {
         Node::Scalar => {}

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The data plane as a process, against servers and clients of our own.
+
+// A test fails by panicking, helpers included.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod cli;
+mod drain;
+mod guard;
+mod limits;
+mod reload;
+mod tls;

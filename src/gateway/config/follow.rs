@@ -16,6 +16,7 @@ pub trait Source: Send + Sync + 'static {
 
 /// Offers to the runtime whatever the source holds, each time that `watch` says it may have changed.
 pub async fn follow<E: Engine, S: Source>(runtime: Arc<Runtime<E>>, source: Arc<S>, watch: Watch) {
+    watch.report();
     loop {
         watch.changed().await;
         let (runtime, source) = (Arc::clone(&runtime), Arc::clone(&source));

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// directory hears of every change.
 pub struct Watch {
     /// Held for as long as it shall watch.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: notify::Result<RecommendedWatcher>,
     heard: Arc<Notify>,
 }
 
@@ -29,10 +29,14 @@ impl Watch {
     /// Watches these directories, not what is below them. Where the system cannot, they are looked at every now and then.
     pub fn new(directories: impl IntoIterator<Item = PathBuf>) -> Self {
         let heard = Arc::new(Notify::new());
-        let watcher = watcher(directories, Arc::clone(&heard))
-            .inspect_err(|error| tracing::warn!(%error, "cannot watch for changes; looking every {} s", POLL.as_secs()))
-            .ok();
-        Self { _watcher: watcher, heard }
+        Self { watcher: watcher(directories, Arc::clone(&heard)), heard }
+    }
+
+    /// Tells whoever reads the log when changes are noticed late.
+    pub fn report(&self) {
+        if let Err(error) = &self.watcher {
+            tracing::warn!(%error, "cannot watch for changes; looking every {} s", POLL.as_secs());
+        }
     }
 
     /// Returns when something may have changed.
