@@ -49,6 +49,7 @@ pub enum Kind {
     SessionRequired,
     SessionNotFound,
     StreamConflict,
+    Cancelled,
     // gateway
     RouteNotFound,
     RouteUnavailable,
@@ -132,6 +133,7 @@ impl Kind {
             K::SessionRequired      => (Client, Never, -32600, 400, "session_required"),
             K::SessionNotFound      => (Client, Never, -32600, 404, "session_not_found"),
             K::StreamConflict       => (Client, Never, -32600, 409, "stream_conflict"),
+            K::Cancelled            => (Client, Never, -32600, 200, "cancelled"),
             K::RouteNotFound        => (Gateway, Never, -32600, 404, "route_not_found"),
             K::RouteUnavailable     => (Gateway, Safe, GATEWAY_ERROR, 503, "route_unavailable"),
             K::ToolNotFound         => (Gateway, Never, -32602, 200, "tool_not_found"),

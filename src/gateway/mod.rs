@@ -10,11 +10,14 @@ pub mod admin;
 pub mod catalog;
 pub mod config;
 pub mod downstream;
+mod engine;
 pub mod error;
 pub mod listener;
 pub mod mcp;
 pub mod metrics;
+pub(crate) mod router;
 pub mod session;
+pub mod state;
 pub mod telemetry;
 pub mod upstream;
 

@@ -1,32 +1,30 @@
-//! What one server lists: items as it wrote them, gathered over all pages and bounded.
+//! What one server lists: its items as it wrote them, page by page.
 
 use crate::gateway::error::{GatewayError, Kind};
-use crate::gateway::mcp::json::Object;
+use crate::gateway::mcp::envelope;
+use crate::gateway::mcp::json::{Object, Value};
 use crate::ir::snapshot::Limits;
 use bytes::Bytes;
+use std::ops::Range;
 
-/// Pages of one list. A server that always names a next one would otherwise be asked forever.
-const MAX_PAGES: usize = 1_000;
-
-/// The four things that are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ListKind {
-    /// `tools/list`.
+/// The kinds of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ListKind {
+    /// `tools/list`
     Tools,
-    /// `prompts/list`.
+    /// `prompts/list`
     Prompts,
-    /// `resources/list`.
+    /// `resources/list`
     Resources,
-    /// `resources/templates/list`.
+    /// `resources/templates/list`
     Templates,
 }
 
 impl ListKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
 
     /// The method that lists it.
-    pub const fn method(self) -> &'static str {
+    pub(crate) fn method(self) -> &'static str {
         match self {
             Self::Tools => "tools/list",
             Self::Prompts => "prompts/list",
@@ -35,13 +33,8 @@ impl ListKind {
         }
     }
 
-    /// What a method lists.
-    pub fn of_method(method: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.method() == method)
-    }
-
     /// The member of the result that holds the items.
-    pub const fn member(self) -> &'static str {
+    pub(crate) fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
@@ -50,8 +43,8 @@ impl ListKind {
         }
     }
 
-    /// The member of an item by which it is asked for.
-    pub const fn key(self) -> &'static str {
+    /// The member that tells one item from another.
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
             Self::Resources => "uri",
@@ -59,17 +52,8 @@ impl ListKind {
         }
     }
 
-    /// The method that uses an item.
-    pub const fn use_method(self) -> &'static str {
-        match self {
-            Self::Tools => "tools/call",
-            Self::Prompts => "prompts/get",
-            Self::Resources | Self::Templates => "resources/read",
-        }
-    }
-
-    /// The capability a server declares for it.
-    pub const fn capability(self) -> &'static str {
+    /// The capability that a server declares when it has such a list.
+    pub(crate) fn capability(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
@@ -77,238 +61,171 @@ impl ListKind {
         }
     }
 
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// One tool, prompt, resource or template, as its server wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Its JSON: a slice of the page it came in.
-    pub raw: Bytes,
-    /// Its name, URI or URI template, unescaped.
-    pub name: Box<str>,
-}
-
-/// Who may share a cached answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CacheScope {
-    /// Anyone.
-    Public,
-    /// Only the same authorisation.
-    Private,
-}
-
-impl CacheScope {
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
+    /// The notification that says it changed.
+    pub(crate) fn changed_notification(self) -> &'static str {
         match self {
-            Self::Public => "public",
-            Self::Private => "private",
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources | Self::Templates => "notifications/resources/list_changed",
+        }
+    }
+
+    /// The kind whose change a notification announces; that of resources announces both of its lists.
+    pub(crate) fn of_notification(method: &str) -> Option<Self> {
+        [Self::Tools, Self::Prompts, Self::Resources].into_iter().find(|kind| kind.changed_notification() == method)
+    }
+
+    /// The kind whose changes a member of a `subscriptions/listen` filter asks for.
+    pub(crate) fn of_filter(member: &str) -> Option<Self> {
+        match member {
+            "toolsListChanged" => Some(Self::Tools),
+            "promptsListChanged" => Some(Self::Prompts),
+            "resourcesListChanged" => Some(Self::Resources),
+            _ => None,
+        }
+    }
+
+    /// The lists that change together with this one.
+    pub(crate) fn with_companion(self) -> &'static [Self] {
+        match self {
+            Self::Tools => &[Self::Tools],
+            Self::Prompts => &[Self::Prompts],
+            Self::Resources | Self::Templates => &[Self::Resources, Self::Templates],
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Tools => 0,
+            Self::Prompts => 1,
+            Self::Resources => 2,
+            Self::Templates => 3,
         }
     }
 }
 
-/// All that one server lists of one kind.
+/// One item, as its server wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// The item's JSON.
+    pub(crate) json: Bytes,
+    /// Its name, URI or URI template.
+    pub(crate) key: String,
+    /// Where the key's JSON string stands in `json`.
+    pub(crate) key_span: Range<usize>,
+}
+
+/// A whole list of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// The items in the server's order.
-    pub items: Vec<Item>,
-    /// Elements that were no items: not an object, or without a name.
-    pub skipped: usize,
-    /// The shortest time to live that a page named, in ms.
-    pub ttl_ms: Option<u64>,
-    /// The narrowest scope that a page named.
-    pub cache_scope: Option<CacheScope>,
-}
-
-/// All that one server lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listings([Listing; 4]);
-
-impl Listings {
-    /// What it lists of one kind.
-    pub fn get(&self, kind: ListKind) -> &Listing {
-        &self.0[kind.index()]
-    }
-
-    /// Puts in what it lists of one kind.
-    pub fn set(&mut self, kind: ListKind, listing: Listing) {
-        self.0[kind.index()] = listing;
-    }
-}
-
-/// Why a server's list cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListError {
-    /// The result is not JSON, or has no such array.
-    #[error("the server's {0} answer has no list")]
-    NotAList(&'static str),
-    /// More items than the limit.
-    #[error("the server lists more than {limit} items by {method}")]
-    TooManyItems {
-        /// The method asked.
-        method: &'static str,
-        /// The limit.
-        limit: u32,
-    },
-    /// More bytes than the limit.
-    #[error("the server lists more than {limit} bytes by {method}")]
-    TooManyBytes {
-        /// The method asked.
-        method: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-    /// The pages do not end.
-    #[error("the server's {0} has more than {MAX_PAGES} pages")]
-    TooManyPages(&'static str),
-}
-
-impl From<ListError> for GatewayError {
-    fn from(error: ListError) -> Self {
-        let kind = if matches!(error, ListError::NotAList(_)) { Kind::BadAnswer } else { Kind::AnswerTooLarge };
-        Self::new(kind, error.to_string())
-    }
-}
-
-/// Gathers the pages of one list.
-#[derive(Debug)]
-pub struct Gather {
-    kind: ListKind,
-    limit_items: u32,
-    limit_bytes: u64,
+pub(crate) struct ItemList {
+    pub(crate) items: Vec<Item>,
+    /// How long it stays fresh, in ms, as the server said (2026-07-28); the smallest of its pages'.
+    pub(crate) ttl_ms: Option<u64>,
+    /// Whether any page may differ from one client to another.
+    pub(crate) private: bool,
+    /// Items without a usable key: left out.
+    pub(crate) malformed: usize,
     bytes: u64,
-    pages: usize,
-    listing: Listing,
 }
 
-impl Gather {
-    /// Begins a list.
-    pub fn new(kind: ListKind, limits: &Limits) -> Self {
-        let (limit_items, limit_bytes) = (limits.list_items, limits.list_bytes);
-        Self { kind, limit_items, limit_bytes, bytes: 0, pages: 0, listing: Listing::default() }
-    }
-
-    /// Adds a page: the result object of one answer. Yields the JSON of the cursor to ask for the next page with, exactly as
-    /// the server wrote it.
-    pub fn add(&mut self, result: &Bytes) -> Result<Option<Box<str>>, ListError> {
-        let method = self.kind.method();
-        self.pages += 1;
-        if self.pages > MAX_PAGES {
-            return Err(ListError::TooManyPages(method));
-        }
-        let page = Object::parse(result).map_err(|_| ListError::NotAList(method))?;
-        let (mut found, mut next) = (false, None);
-        for entry in page.entries() {
-            let value = entry.value;
-            match entry.key.as_deref() {
-                Some(member) if member == self.kind.member() => {
-                    found = true;
-                    for element in value.as_array().ok_or(ListError::NotAList(method))? {
-                        self.add_item(result.slice(element.span()), element.as_object())?;
-                    }
-                }
-                Some("nextCursor") if value.is_string() => next = Some(value.text().into()),
-                Some("ttlMs") => self.narrow_ttl(value.text()),
-                Some("cacheScope") => self.narrow_scope(value.as_str().as_deref()),
-                _ => {}
+impl ItemList {
+    /// Adds a page (a whole JSON-RPC answer) and yields the cursor of the next one.
+    pub(crate) fn add_page(&mut self, kind: ListKind, answer: &Bytes, limits: &Limits) -> Result<Option<String>, GatewayError> {
+        let envelope = envelope::decode(answer).map_err(|error| malformed(kind, &error.to_string()))?;
+        let result = envelope.result().ok_or_else(|| refused(kind, envelope.error().as_ref()))?;
+        let listed = result.get(kind.member());
+        let elements = listed.as_ref().and_then(Value::as_array).ok_or_else(|| malformed(kind, "it holds no list"))?;
+        for element in elements {
+            match item(kind, answer, &element) {
+                Some(item) => self.add(kind, item, limits)?,
+                None => self.malformed += 1,
             }
         }
-        if found { Ok(next) } else { Err(ListError::NotAList(method)) }
+        let ttl = result.get("ttlMs").and_then(|ttl| ttl.as_u64());
+        self.ttl_ms = [self.ttl_ms, ttl].into_iter().flatten().min();
+        self.private |= result.get_str("cacheScope").is_some_and(|scope| scope != "public");
+        Ok(result.get_str("nextCursor").map(std::borrow::Cow::into_owned))
     }
 
-    fn add_item(&mut self, raw: Bytes, object: Option<Object<'_>>) -> Result<(), ListError> {
-        let method = self.kind.method();
-        self.bytes += raw.len() as u64;
-        if self.bytes > self.limit_bytes {
-            return Err(ListError::TooManyBytes { method, limit: self.limit_bytes });
+    fn add(&mut self, kind: ListKind, item: Item, limits: &Limits) -> Result<(), GatewayError> {
+        self.bytes += item.json.len() as u64;
+        if self.items.len() >= limits.list_items as usize || self.bytes > limits.list_bytes {
+            return Err(GatewayError::new(
+                Kind::AnswerTooLarge,
+                format!(
+                    "the server's {} exceeds {} items or {} bytes (spec.limits of the gateway)",
+                    kind.method(),
+                    limits.list_items,
+                    limits.list_bytes
+                ),
+            ));
         }
-        if self.listing.items.len() + self.listing.skipped >= self.limit_items as usize {
-            return Err(ListError::TooManyItems { method, limit: self.limit_items });
-        }
-        let name = object.and_then(|object| object.get_str(self.kind.key())).filter(|name| !name.is_empty());
-        match name {
-            Some(name) => self.listing.items.push(Item { raw, name: name.into() }),
-            None => self.listing.skipped += 1,
-        }
+        self.items.push(item);
         Ok(())
     }
+}
 
-    fn narrow_ttl(&mut self, text: &str) {
-        // A negative one means none; a fraction is cut.
-        let whole = text.split(['.', 'e', 'E']).next().unwrap_or_default();
-        let ttl = if whole.starts_with('-') { Some(0) } else { whole.parse().ok() };
-        self.listing.ttl_ms = [self.listing.ttl_ms, ttl].into_iter().flatten().min();
-    }
+fn item(kind: ListKind, answer: &Bytes, element: &Value<'_>) -> Option<Item> {
+    let object = element.as_object()?;
+    let key = object.get(kind.key())?;
+    let text = key.as_str()?.into_owned();
+    let (span, key_span) = (element.span(), key.span());
+    Some(Item {
+        json: answer.slice(span.clone()),
+        key: text,
+        key_span: key_span.start - span.start..key_span.end - span.start,
+    })
+}
 
-    fn narrow_scope(&mut self, text: Option<&str>) {
-        let scope = if text == Some("public") { CacheScope::Public } else { CacheScope::Private };
-        self.listing.cache_scope = self.listing.cache_scope.max(Some(scope));
-    }
+fn malformed(kind: ListKind, why: &str) -> GatewayError {
+    GatewayError::new(Kind::BadAnswer, format!("the server's answer to {} is malformed: {why}", kind.method()))
+}
 
-    /// Ends the list.
-    pub fn finish(self) -> Listing {
-        self.listing
-    }
+fn refused(kind: ListKind, error: Option<&Object<'_>>) -> GatewayError {
+    let message = error.and_then(|error| error.get_str("message")).unwrap_or_default();
+    GatewayError::new(Kind::BadAnswer, format!("the server answered {} with an error: {message}", kind.method()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Cursors = Vec<Option<Box<str>>>;
-
-    fn gather(kind: ListKind, limits: &Limits, pages: &[&str]) -> Result<(Listing, Cursors), ListError> {
-        let mut gather = Gather::new(kind, limits);
-        let cursors =
-            pages.iter().map(|page| gather.add(&Bytes::copy_from_slice(page.as_bytes()))).collect::<Result<_, _>>()?;
-        Ok((gather.finish(), cursors))
+    fn page(result: &str) -> Bytes {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()
     }
 
     #[test]
-    fn items_keep_their_bytes_over_pages() {
-        let pages = [
-            r#"{"tools":[{"x" : 1.0,"n\u0061me":"a\u0062"} , {"name":"c"}],"nextCursor":"\u0022","ttlMs":500,"cacheScope":"public"}"#,
-            r#"{"nextCursor":"","tools":[],"ttlMs":300.5}"#,
-            r#"{"tools":[],"nextCursor":null,"cacheScope":"private"}"#,
-        ];
-        let (listing, cursors) = gather(ListKind::Tools, &Limits::default(), &pages).unwrap();
-        assert_eq!(listing.items[0].raw, r#"{"x" : 1.0,"n\u0061me":"a\u0062"}"#);
-        assert_eq!(&*listing.items[0].name, "ab");
-        assert_eq!(listing.items.len(), 2);
-        assert_eq!(cursors, [Some(r#""\u0022""#.into()), Some("\"\"".into()), None], "an empty cursor is a cursor");
-        assert_eq!((listing.ttl_ms, listing.cache_scope), (Some(300), Some(CacheScope::Private)));
+    fn items_keep_their_bytes_and_pages_add_up() {
+        let mut list = ItemList::default();
+        let limits = Limits::default();
+        let first = page(r#"{"tools":[{ "x":1.0e2, "name":"a\u0062" },{"name":7}],"nextCursor":"","ttlMs":500,"cacheScope":"public"}"#);
+        assert_eq!(list.add_page(ListKind::Tools, &first, &limits).unwrap().as_deref(), Some(""), "an empty cursor is one");
+        let second = page(r#"{"tools":[{"name":"c"}],"ttlMs":100,"cacheScope":"private"}"#);
+        assert_eq!(list.add_page(ListKind::Tools, &second, &limits).unwrap(), None);
+        let [first, second] = list.items.as_slice() else { panic!("{list:?}") };
+        assert_eq!(first.json, r#"{ "x":1.0e2, "name":"a\u0062" }"#);
+        assert_eq!((first.key.as_str(), &first.json[first.key_span.clone()]), ("ab", br#""a\u0062""#.as_slice()));
+        assert_eq!(second.key, "c");
+        assert_eq!((list.ttl_ms, list.private, list.malformed), (Some(100), true, 1));
     }
 
     #[test]
-    fn a_malformed_item_costs_only_itself() {
-        let page = r#"{"resources":[7,{"name":"x"},{"uri":3},{"uri":""},{"uri":"a:b"}]}"#;
-        let (listing, _) = gather(ListKind::Resources, &Limits::default(), &[page]).unwrap();
-        assert_eq!((listing.items.len(), listing.skipped), (1, 4));
+    fn too_long_a_list_is_an_error_that_names_the_limit() {
+        let limits = Limits { list_items: 1, ..Limits::default() };
+        let answer = page(r#"{"tools":[{"name":"a"},{"name":"b"}]}"#);
+        let error = ItemList::default().add_page(ListKind::Tools, &answer, &limits).unwrap_err();
+        assert_eq!(error.kind, Kind::AnswerTooLarge);
+        assert!(error.message.contains("spec.limits"), "{error}");
     }
 
     #[test]
-    fn lists_are_bounded() {
-        let page = r#"{"prompts":[{"name":"a"},{"name":"b"}],"nextCursor":"x"}"#;
-        let by = |list_items, list_bytes, pages: usize| {
-            let limits = Limits { list_items, list_bytes, ..Limits::default() };
-            gather(ListKind::Prompts, &limits, &vec![page; pages]).map(drop)
-        };
-        let method = "prompts/list";
-        assert_eq!(by(4, 100, 2), Ok(()));
-        assert_eq!(by(3, 100, 2), Err(ListError::TooManyItems { method, limit: 3 }));
-        assert_eq!(by(4, 47, 2), Err(ListError::TooManyBytes { method, limit: 47 }));
-        assert_eq!(by(u32::MAX, u64::MAX, MAX_PAGES + 1), Err(ListError::TooManyPages(method)));
-        assert_eq!(GatewayError::from(by(3, 100, 2).unwrap_err()).kind, Kind::AnswerTooLarge);
-    }
-
-    #[test]
-    fn what_is_no_list_is_refused() {
-        for page in ["{}", r#"{"tools":{}}"#, "[]", "", r#"{"tools":null}"#] {
-            let outcome = gather(ListKind::Tools, &Limits::default(), &[page]);
-            assert_eq!(outcome.unwrap_err(), ListError::NotAList("tools/list"), "{page}");
+    fn errors_and_garbage_are_told_apart() {
+        let mut list = ItemList::default();
+        let limits = Limits::default();
+        let refusal = Bytes::from(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such thing"}}"#);
+        assert!(list.add_page(ListKind::Prompts, &refusal, &limits).unwrap_err().message.contains("no such thing"));
+        for garbage in ["{}", "[]", r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":{}}}"#] {
+            assert_eq!(list.add_page(ListKind::Prompts, &garbage.into(), &limits).unwrap_err().kind, Kind::BadAnswer);
         }
     }
 }

@@ -1,339 +1,307 @@
-//! One route's catalogue: what its servers offer together, under the names clients see.
+//! What a route's clients see: the lists of all its servers as one, and the way back from a name to its server.
 //!
-//! A view is built once from what every server lists and never changes; a call looks its target up in it.
+//! A view is immutable. It is built in the background from what each server lists, by the rules of the route: include and
+//! exclude, overrides, prefix, matches; on a clash the earlier server keeps the name, and the later item is reported.
 
-use super::item::{CacheScope, Item, ListKind, Listing, Listings};
-use super::merge::{merge_instructions, merge_objects};
-use super::naming::{CallFilter, Named, Naming};
-use super::pages::{Caching, Pages, ShownItem};
+use super::item::{Item, ItemList, ListKind};
+use super::page;
+use super::policy::ServerRules;
 use crate::gateway::error::GatewayError;
-use crate::gateway::mcp::json::Object;
-use crate::gateway::mcp::param_headers::ParamHeaders;
-use crate::gateway::mcp::splice::{Change, Edits, json_string};
+use crate::gateway::mcp::splice::json_string;
 use crate::gateway::mcp::uri_template::UriTemplate;
-use crate::gateway::mcp::version::Era;
+use crate::gateway::mcp::version::{Era, Version};
 use crate::ir::snapshot::Server;
-use bytes::Bytes;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
 
-/// Conflicts described one by one; all are counted. Status shows a handful.
-const MAX_DESCRIBED_CONFLICTS: usize = 256;
+/// How long clients may keep what the gateway itself says, in ms (`server/discover`): as long as a reload may take to matter.
+const OWN_TTL_MS: u64 = 5_000;
 
-/// What one server of the fan-out offers.
-#[derive(Clone, Copy, Debug)]
-pub struct ServerOffer<'a> {
-    /// The route's rules about it.
-    pub server: &'a Server,
-    /// What it lists.
-    pub lists: &'a Listings,
-    /// Its capabilities, JSON.
-    pub capabilities: Option<&'a str>,
-    /// What it tells models about itself.
-    pub instructions: Option<&'a str>,
-    /// Its name and version, JSON.
-    pub server_info: Option<&'a str>,
+/// What one server said of itself and listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) capabilities: Map<String, Value>,
+    pub(crate) instructions: Option<String>,
+    pub(crate) lists: [Arc<ItemList>; 4],
 }
 
-/// An offer that clients do not see although the route wants it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// Of which list.
-    pub kind: ListKind,
-    /// The server whose offer was dropped.
-    pub server: Box<str>,
-    /// The name clients would see, or the URI.
-    pub name: Box<str>,
-    /// Why.
-    pub reason: Reason,
+/// One item as clients see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Position of its server in the route.
+    pub(crate) server: usize,
+    /// The name, URI or URI template that clients use.
+    pub(crate) key: String,
+    /// The server's own.
+    pub(crate) own_key: String,
+    /// The item's JSON as clients see it.
+    pub(crate) json: String,
 }
 
-/// Why an offer was dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// An earlier offer, of this server, has the name.
-    Taken {
-        /// The server that keeps it.
-        by: Box<str>,
-    },
-    /// Prefix or rename makes a name that clients refuse.
-    UnfitName,
-}
-
-/// Where a call goes.
+/// Where a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// Index of the server within the route.
+pub(crate) struct Target<'a> {
+    pub(crate) server: usize,
+    pub(crate) own_name: &'a str,
+}
+
+/// An item that is not offered, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// Position of the server whose item is dropped.
+    #[serde(skip)]
     pub server: usize,
-    /// What the server itself calls it.
-    pub own_name: &'a str,
+    /// `tools`, `prompts`, `resources` or `resourceTemplates`.
+    pub kind: &'static str,
+    /// The name, URI or URI template.
+    pub key: String,
+    /// What is in the way.
+    pub reason: String,
 }
 
-#[derive(Debug)]
-struct Entry {
-    server: usize,
-    own_name: Box<str>,
-}
-
-impl Entry {
-    fn target(&self) -> Target<'_> {
-        Target { server: self.server, own_name: &self.own_name }
-    }
-}
-
-/// See the [module](self).
-pub struct View {
-    /// By kind, then by the name clients see.
-    entries: [HashMap<Box<str>, Entry>; 4],
-    /// Headers that mirror arguments, of the tools that ask for any, by the name clients see.
-    param_headers: HashMap<Box<str>, ParamHeaders>,
-    /// Templates that can be matched, in order.
-    templates: Vec<(UriTemplate, Box<str>)>,
-    pages: [Pages; 4],
-    filters: Vec<CallFilter>,
-    conflicts: Vec<Conflict>,
-    conflict_counts: Vec<usize>,
-    capabilities: String,
+/// The merged catalogue of one route, for one kind of client.
+#[derive(Default)]
+pub(crate) struct View {
+    lists: [Vec<Entry>; 4],
+    index: [HashMap<String, usize>; 4],
+    templates: Vec<(UriTemplate, usize)>,
+    capabilities: Map<String, Value>,
+    /// By server; empty for one that has not said anything.
+    server_capabilities: Vec<Map<String, Value>>,
     instructions: Option<String>,
-    server_info: String,
+    ttl_ms: u64,
+    private: bool,
+    conflicts: Vec<Conflict>,
 }
 
 impl View {
-    /// Arranges what the servers of a route offer. On a clash the earlier server keeps the name. `gateway_info` is the JSON of
-    /// the gateway's own name and version, for routes of more than one server.
-    pub fn build(offers: &[ServerOffer<'_>], gateway_info: &str) -> Self {
-        let server_info = match offers {
-            [ServerOffer { server_info: Some(info), .. }] => *info,
-            _ => gateway_info,
-        };
-        let namings: Vec<_> = offers.iter().map(|offer| Naming::new(offer.server)).collect();
-        let mut builder = Builder::new(offers, &namings);
-        let pages = ListKind::ALL.map(|kind| {
-            let shown = builder.list(kind);
-            let listings = offers.iter().map(|offer| offer.lists.get(kind));
-            Pages::new(kind, shown, caching(listings, server_info))
-        });
-        let names = offers.iter().map(|offer| (offer.server.name.as_str(), offer.instructions));
-        Self {
-            templates: builder.templates(),
-            entries: builder.entries,
-            param_headers: builder.param_headers,
-            pages,
-            conflicts: builder.conflicts,
-            conflict_counts: builder.conflict_counts,
-            capabilities: merged_capabilities(offers, &namings),
-            instructions: merge_instructions(names),
-            server_info: server_info.to_owned(),
-            filters: namings.into_iter().map(|naming| naming.calls).collect(),
+    /// Merges what the servers of a route offer; `None` for one that could not be asked.
+    pub(crate) fn build(servers: &[&Server], offers: &[Option<Arc<Offer>>]) -> Self {
+        let mut view = Self { ttl_ms: u64::MAX, ..Self::default() };
+        let mut instructions = Vec::new();
+        for (position, (server, offer)) in servers.iter().zip(offers).enumerate() {
+            let Some(offer) = offer else {
+                view.server_capabilities.push(Map::new());
+                // What is not there now may come: nobody may rely on this list for long.
+                view.ttl_ms = 0;
+                continue;
+            };
+            let rules = ServerRules::new(server);
+            for kind in ListKind::ALL {
+                view.add_list(position, kind, &rules, &offer.lists[kind.index()]);
+            }
+            merge(&mut view.capabilities, &offer.capabilities);
+            view.server_capabilities.push(offer.capabilities.clone());
+            instructions.extend(offer.instructions.as_ref().map(|text| (server.name.as_str(), text.as_str())));
+        }
+        let complete = offers.iter().all(Option::is_some);
+        declare_changes(&mut view.capabilities, complete);
+        view.instructions = join_instructions(&instructions, servers.len());
+        if view.ttl_ms == u64::MAX {
+            view.ttl_ms = 0;
+        }
+        view
+    }
+
+    fn add_list(&mut self, server: usize, kind: ListKind, rules: &ServerRules<'_>, list: &ItemList) {
+        if let Some(ttl) = list.ttl_ms {
+            self.ttl_ms = self.ttl_ms.min(ttl);
+        }
+        self.private |= list.private;
+        for item in &list.items {
+            match rules.offer(kind, item) {
+                Ok(Some((key, json))) => self.add(server, kind, item, key, json),
+                Ok(None) => {}
+                Err(reason) => self.conflicts.push(conflict(server, kind, &item.key, reason)),
+            }
         }
     }
 
-    /// Whose tool this is.
-    pub fn tool(&self, name: &str) -> Option<Target<'_>> {
+    fn add(&mut self, server: usize, kind: ListKind, item: &Item, key: String, json: String) {
+        let position = self.lists[kind.index()].len();
+        if let Some(&taken) = self.index[kind.index()].get(&key) {
+            let by = self.lists[kind.index()].get(taken).map_or(server, |entry| entry.server);
+            let reason = if by == server { "listed twice" } else { "an earlier server of the route has it" };
+            self.conflicts.push(conflict(server, kind, &key, reason.to_owned()));
+            return;
+        }
+        if kind == ListKind::Templates
+            && let Ok(template) = UriTemplate::parse(&key)
+        {
+            self.templates.push((template, server));
+        }
+        self.index[kind.index()].insert(key.clone(), position);
+        self.lists[kind.index()].push(Entry { server, key, own_key: item.key.clone(), json });
+    }
+
+    // --- from names to servers ---
+
+    pub(crate) fn tool(&self, name: &str) -> Option<Target<'_>> {
         self.find(ListKind::Tools, name)
     }
 
-    /// Whose prompt this is.
-    pub fn prompt(&self, name: &str) -> Option<Target<'_>> {
+    pub(crate) fn prompt(&self, name: &str) -> Option<Target<'_>> {
         self.find(ListKind::Prompts, name)
     }
 
-    /// Whose resource this is, if a server lists it.
-    pub fn resource(&self, uri: &str) -> Option<Target<'_>> {
-        self.find(ListKind::Resources, uri)
+    fn find(&self, kind: ListKind, key: &str) -> Option<Target<'_>> {
+        let entry = self.entry(kind, key)?;
+        Some(Target { server: entry.server, own_name: &entry.own_key })
     }
 
-    /// Whose template this is, by its very text.
-    pub fn template(&self, uri_template: &str) -> Option<Target<'_>> {
-        self.find(ListKind::Templates, uri_template)
+    pub(crate) fn entry(&self, kind: ListKind, key: &str) -> Option<&Entry> {
+        self.lists[kind.index()].get(*self.index[kind.index()].get(key)?)
     }
 
-    /// Whose template this URI belongs to; the first one that matches.
-    pub fn template_for(&self, uri: &str) -> Option<Target<'_>> {
-        let (_, text) = self.templates.iter().find(|(template, _)| template.matches(uri))?;
-        self.template(text)
+    /// The servers to ask for a resource, the likeliest first: the one that lists it; else those with a template for it;
+    /// else those that list anything of its scheme; else all that have resources.
+    pub(crate) fn servers_for_uri(&self, uri: &str) -> Vec<usize> {
+        if let Some(target) = self.find(ListKind::Resources, uri) {
+            return vec![target.server];
+        }
+        let by_template = self.templates.iter().filter(|(template, _)| template.matches(uri)).map(|(_, server)| *server);
+        let found = distinct(by_template);
+        if !found.is_empty() {
+            return found;
+        }
+        let scheme = scheme(uri);
+        let listed = [ListKind::Resources, ListKind::Templates].into_iter().flat_map(|kind| &self.lists[kind.index()]);
+        let found = distinct(listed.filter(|entry| self::scheme(&entry.key) == scheme).map(|entry| entry.server));
+        if found.is_empty() { self.servers_with("resources") } else { found }
     }
 
-    /// The headers that mirror a tool's arguments, by the name clients see; `None` when it asks for none.
-    pub fn param_headers(&self, tool: &str) -> Option<&ParamHeaders> {
-        self.param_headers.get(tool)
+    /// The servers to ask for completions of a resource's or template's URI.
+    pub(crate) fn servers_for_template(&self, uri: &str) -> Vec<usize> {
+        match self.find(ListKind::Templates, uri) {
+            Some(target) => vec![target.server],
+            None => self.servers_for_uri(uri),
+        }
     }
 
-    /// Whether the server at this index takes calls of a method that is about no tool.
-    pub fn takes(&self, server: usize, method: &str) -> bool {
-        self.filters.get(server).is_some_and(|filter| filter.takes(method, None))
+    /// The servers that declared a capability.
+    pub(crate) fn servers_with(&self, capability: &str) -> Vec<usize> {
+        let declared = |capabilities: &Map<String, Value>| capabilities.get(capability).is_some_and(|value| !value.is_null());
+        self.server_capabilities.iter().enumerate().filter(|(_, caps)| declared(caps)).map(|(server, _)| server).collect()
     }
 
-    /// One page of a list, as the result object to answer with. Without a cursor, the first.
-    pub fn page(&self, kind: ListKind, cursor: Option<&str>, era: Era) -> Result<Bytes, GatewayError> {
-        self.pages[kind.index()].page(cursor, era)
+    // --- what clients read ---
+
+    /// One page of a list, as a result.
+    pub(crate) fn page(&self, kind: ListKind, cursor: Option<&str>, era: Era) -> Result<String, GatewayError> {
+        let tail = match era {
+            Era::Legacy => String::new(),
+            Era::Modern => self.cache_hints(),
+        };
+        page::render(kind, &self.lists[kind.index()], cursor, &tail)
     }
 
-    /// How many items of a kind clients see.
-    pub fn count(&self, kind: ListKind) -> usize {
-        self.pages[kind.index()].len()
+    fn cache_hints(&self) -> String {
+        let scope = if self.private { "private" } else { "public" };
+        format!(r#","resultType":"complete","ttlMs":{},"cacheScope":"{scope}""#, self.ttl_ms)
     }
 
-    /// What was dropped, up to a bound on the number.
-    pub fn conflicts(&self) -> &[Conflict] {
+    /// The result of a legacy `initialize`.
+    pub(crate) fn initialize_result(&self, version: Version, own_version: &str) -> String {
+        let mut result = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{},"serverInfo":{}"#,
+            version.as_str(),
+            Value::Object(self.capabilities.clone()),
+            server_info(own_version)
+        );
+        self.finish_with_instructions(&mut result);
+        result
+    }
+
+    /// The result of `server/discover`.
+    pub(crate) fn discover_result(&self, versions: &[Version], own_version: &str) -> String {
+        let versions: Vec<&str> = versions.iter().map(|version| version.as_str()).collect();
+        let mut result = format!(
+            r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{},"ttlMs":{OWN_TTL_MS},"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#,
+            json!(versions),
+            Value::Object(self.capabilities.clone()),
+            server_info(own_version)
+        );
+        self.finish_with_instructions(&mut result);
+        result
+    }
+
+    fn finish_with_instructions(&self, result: &mut String) {
+        if let Some(instructions) = &self.instructions {
+            // Writing to a String cannot fail.
+            let _ = write!(result, r#","instructions":{}"#, json_string(instructions));
+        }
+        result.push('}');
+    }
+
+    // --- what operators read ---
+
+    pub(crate) fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
     }
 
-    /// How many offers of the server at this index were dropped.
-    pub fn conflict_count(&self, server: usize) -> usize {
-        self.conflict_counts.get(server).copied().unwrap_or(0)
-    }
-
-    /// The servers' capabilities together, JSON.
-    pub fn capabilities(&self) -> &str {
-        &self.capabilities
-    }
-
-    /// The servers' instructions together.
-    pub fn instructions(&self) -> Option<&str> {
-        self.instructions.as_deref()
-    }
-
-    /// Name and version to show, JSON: the server's own when there is only one.
-    pub fn server_info(&self) -> &str {
-        &self.server_info
-    }
-
-    fn find(&self, kind: ListKind, name: &str) -> Option<Target<'_>> {
-        self.entries[kind.index()].get(name).map(Entry::target)
+    /// How many items of a kind a server has in it.
+    pub(crate) fn count(&self, server: usize, kind: ListKind) -> usize {
+        self.lists[kind.index()].iter().filter(|entry| entry.server == server).count()
     }
 }
 
-/// What modern clients are told about keeping a list: the shortest time and the narrowest scope any server named. A server
-/// that names none, as legacy ones do, allows none.
-fn caching<'a>(listings: impl Iterator<Item = &'a Listing>, server_info: &str) -> Caching {
-    let (mut ttl_ms, mut scope) = (None, None);
-    for listing in listings.filter(|listing| !listing.items.is_empty()) {
-        let named = listing.ttl_ms.unwrap_or(0);
-        ttl_ms = Some(ttl_ms.map_or(named, |shortest: u64| shortest.min(named)));
-        scope = scope.max(Some(listing.cache_scope.unwrap_or(CacheScope::Private)));
-    }
-    Caching {
-        ttl_ms: ttl_ms.unwrap_or(0),
-        scope: scope.unwrap_or(CacheScope::Private),
-        server_info: server_info.into(),
-    }
+fn conflict(server: usize, kind: ListKind, key: &str, reason: String) -> Conflict {
+    Conflict { server, kind: kind.member(), key: key.to_owned(), reason }
 }
 
-/// The union of what the servers can do, without what the route lets none of their calls reach.
-fn merged_capabilities(offers: &[ServerOffer<'_>], namings: &[Naming<'_>]) -> String {
-    let reachable: Vec<String> = offers
-        .iter()
-        .zip(namings)
-        .filter_map(|(offer, naming)| {
-            let capabilities = Bytes::copy_from_slice(offer.capabilities?.as_bytes());
-            let object = Object::parse(&capabilities).ok()?;
-            let unreachable = ListKind::ALL.into_iter().filter(|kind| !naming.calls.may_take(kind.use_method()));
-            let mut edits = Edits::new();
-            // Resources and templates share a capability.
-            let mut keys: Vec<_> = unreachable.map(ListKind::capability).collect();
-            keys.dedup();
-            edits.change_members(&object, keys.into_iter().map(|key| (key, Change::Remove)));
-            String::from_utf8(edits.apply(&capabilities).ok()?.into()).ok()
-        })
-        .collect();
-    let objects: Vec<_> = reachable.iter().filter_map(|text| Object::parse(text.as_bytes()).ok()).collect();
-    merge_objects(&objects)
+fn server_info(version: &str) -> Value {
+    json!({"name": "mcp-gateway", "version": version})
 }
 
-struct Builder<'b> {
-    offers: &'b [ServerOffer<'b>],
-    namings: &'b [Naming<'b>],
-    entries: [HashMap<Box<str>, Entry>; 4],
-    param_headers: HashMap<Box<str>, ParamHeaders>,
-    template_order: Vec<Box<str>>,
-    conflicts: Vec<Conflict>,
-    conflict_counts: Vec<usize>,
+fn scheme(uri: &str) -> &str {
+    uri.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
-impl<'b> Builder<'b> {
-    fn new(offers: &'b [ServerOffer<'b>], namings: &'b [Naming<'b>]) -> Self {
-        Self {
-            offers,
-            namings,
-            entries: Default::default(),
-            param_headers: HashMap::new(),
-            template_order: Vec::new(),
-            conflicts: Vec::new(),
-            conflict_counts: vec![0; offers.len()],
+fn distinct(servers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut found = Vec::new();
+    for server in servers {
+        if !found.contains(&server) {
+            found.push(server);
         }
     }
+    found
+}
 
-    /// The items of one kind that clients see, in order.
-    fn list(&mut self, kind: ListKind) -> Vec<ShownItem> {
-        let mut shown = Vec::new();
-        for (server, (offer, naming)) in self.offers.iter().zip(self.namings).enumerate() {
-            for item in &offer.lists.get(kind).items {
-                match naming.name(kind, &item.name) {
-                    Named::Hidden => {}
-                    Named::Unfit(name) => self.drop_offer(kind, server, &name, Reason::UnfitName),
-                    Named::Shown(name) => {
-                        if let Some(earlier) = self.entries[kind.index()].get(&*name) {
-                            let by = self.offers[earlier.server].server.name.as_str().into();
-                            self.drop_offer(kind, server, &name, Reason::Taken { by });
-                            continue;
-                        }
-                        shown.push(self.show(kind, server, item, &name));
-                    }
-                }
+/// Adds what another server can do. Objects are merged, truths are joined, else the earlier value stands.
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),
+            (Some(Value::Bool(into)), Value::Bool(from)) => *into |= from,
+            (Some(_), _) => {}
+            (None, value) => {
+                into.insert(key.clone(), value.clone());
             }
         }
-        shown
-    }
-
-    fn show(&mut self, kind: ListKind, server: usize, item: &Item, name: &str) -> ShownItem {
-        let entry = Entry { server, own_name: item.name.clone() };
-        self.entries[kind.index()].insert(name.into(), entry);
-        if kind == ListKind::Templates {
-            self.template_order.push(name.into());
-        }
-        let description = if kind == ListKind::Tools { self.namings[server].description(&item.name) } else { None };
-        if kind == ListKind::Tools
-            && let Some(headers) = read_param_headers(item)
-        {
-            self.param_headers.insert(name.into(), headers);
-        }
-        ShownItem { raw: edited(item, name, description), name: name.into() }
-    }
-
-    fn drop_offer(&mut self, kind: ListKind, server: usize, name: &str, reason: Reason) {
-        self.conflict_counts[server] += 1;
-        if self.conflicts.len() < MAX_DESCRIBED_CONFLICTS {
-            let server = self.offers[server].server.name.as_str().into();
-            self.conflicts.push(Conflict { kind, server, name: name.into(), reason });
-        }
-    }
-
-    fn templates(&self) -> Vec<(UriTemplate, Box<str>)> {
-        let texts = self.template_order.iter();
-        texts.filter_map(|text| Some((UriTemplate::parse(text).ok()?, text.clone()))).collect()
     }
 }
 
-/// Clients leave tools with invalid annotations out by themselves; nothing is compared for those.
-fn read_param_headers(item: &Item) -> Option<ParamHeaders> {
-    let schema = Object::parse(&item.raw).ok()?.get_object("inputSchema")?;
-    ParamHeaders::from_schema(&schema).ok().filter(|headers| !headers.is_empty())
-}
-
-/// The item's JSON under the name clients see. What needs no change is the server's own bytes.
-fn edited(item: &Item, name: &str, description: Option<&str>) -> Bytes {
-    if name == &*item.name && description.is_none() {
-        return item.raw.clone();
+/// Lists change with the gateway's configuration, whatever their servers say. While a server is missing, every kind of list
+/// is declared: it may have any.
+fn declare_changes(capabilities: &mut Map<String, Value>, complete: bool) {
+    for kind in ["tools", "prompts", "resources"] {
+        if !complete {
+            capabilities.entry(kind).or_insert_with(|| json!({}));
+        }
+        if let Some(Value::Object(capability)) = capabilities.get_mut(kind) {
+            capability.insert("listChanged".to_owned(), Value::Bool(true));
+        }
     }
-    // It was validated when it was gathered.
-    let Ok(object) = Object::parse(&item.raw) else { return item.raw.clone() };
-    let rename = (name != &*item.name).then(|| ("name", Change::Set(json_string(name).into())));
-    let describe = description.map(|text| ("description", Change::Set(json_string(text).into())));
-    let mut edits = Edits::new();
-    edits.change_members(&object, rename.into_iter().chain(describe));
-    edits.apply(&item.raw).unwrap_or_else(|_| item.raw.clone())
 }
 
-#[cfg(test)]
-#[path = "view_tests.rs"]
-mod tests;
+/// One server's instructions as they are; several with the name of each before.
+fn join_instructions(instructions: &[(&str, &str)], servers: usize) -> Option<String> {
+    match instructions {
+        [] => None,
+        [(_, only)] if servers == 1 => Some((*only).to_owned()),
+        several => Some(several.iter().map(|(server, text)| format!("{server}:\n{text}")).collect::<Vec<_>>().join("\n\n")),
+    }
+}

@@ -6,7 +6,7 @@
 use super::super::downstream::body::ResponseBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use std::convert::Infallible;
+use crate::gateway::error::GatewayError;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -148,9 +148,9 @@ impl Drop for ClockedBody {
 
 impl Body for ClockedBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = GatewayError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -1,0 +1,72 @@
+//! Streamable HTTP for clients from 2026-07-28 on: every request stands alone.
+
+use super::body::{InFlight, JsonRelay, ResponseBody};
+use super::relay::EventRelay;
+use super::service::{Inbound, refused};
+use super::{listen, respond};
+use crate::gateway::adapter::modern::{Handled, ModernRequest};
+use crate::gateway::adapter::reply::Reply;
+use crate::gateway::error::{GatewayError, Kind};
+use crate::gateway::mcp::envelope::{Envelope, Kind as MessageKind};
+use crate::gateway::mcp::modern::validate_modern;
+use crate::gateway::mcp::version::Era;
+use crate::gateway::metrics::MethodClass;
+use bytes::Bytes;
+use http::Response;
+
+/// Answers one message.
+pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
+    match envelope.kind() {
+        MessageKind::Request => request(inbound, body, envelope).await,
+        // Over HTTP a modern client sends none that mean anything: leaving is its way to cancel.
+        MessageKind::Notification => respond::accepted(),
+        MessageKind::Response { .. } => {
+            let error = GatewayError::new(Kind::InvalidRequest, "clients send no JSON-RPC responses from 2026-07-28 on");
+            refused(inbound, Era::Modern, None, &error)
+        }
+    }
+}
+
+async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
+    let versions = &inbound.running.versions;
+    let id = envelope.id().unwrap_or("null");
+    let timer = inbound.route.metrics.start(MethodClass::of(envelope.method()));
+    let facts = match validate_modern(inbound.headers(), envelope, versions) {
+        Ok(facts) => facts,
+        Err(error) => {
+            timer.failed(error.kind);
+            return respond::error(Era::Modern, Some(id), &error);
+        }
+    };
+    let request =
+        ModernRequest { route: inbound.route, headers: inbound.headers(), body, envelope, facts: &facts, id, versions };
+    if envelope.method() == "subscriptions/listen" {
+        return listen::open(inbound, &request, timer).await;
+    }
+    let Handled { reply, edits, deadline } = match request.handle().await {
+        Ok(handled) => handled,
+        Err(error) => {
+            timer.failed(error.kind);
+            return respond::error(Era::Modern, Some(id), &error);
+        }
+    };
+    match reply {
+        Reply::Message(message) => {
+            timer.ok();
+            respond::json(message)
+        }
+        // The server's own status means something to a modern client.
+        Reply::Refused { status, message } => {
+            timer.ok();
+            respond::json_with_status(status, message)
+        }
+        Reply::Large(held, rest) => {
+            let in_flight = InFlight { call: None, timer: Some(timer) };
+            respond::json_body(ResponseBody::Json(JsonRelay::new(held, rest, deadline, in_flight)))
+        }
+        Reply::Events(stream) => {
+            let in_flight = InFlight { call: None, timer: Some(timer) };
+            respond::events(ResponseBody::Events(Box::new(EventRelay::new(stream, id, edits, deadline, in_flight))))
+        }
+    }
+}

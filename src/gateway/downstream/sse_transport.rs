@@ -1,0 +1,129 @@
+//! HTTP+SSE, the transport of 2024-11-05: a GET opens the one stream, POSTs bring messages, every answer is an event.
+//!
+//! It lives at the route's own path: a GET without a session opens the stream, whose first event names the address for POSTs.
+//! The session ends with its stream.
+
+use super::body::{LogBody, ResponseBody};
+use super::legacy::{begin, random_id};
+use super::multiplex::answer_on;
+use super::respond;
+use super::service::{Inbound, decoded, refused};
+use crate::gateway::error::{GatewayError, Kind};
+use crate::gateway::mcp::envelope::Envelope;
+use crate::gateway::mcp::version::Era;
+use crate::gateway::mcp::{message, sse_write};
+use crate::gateway::session::inbound::session_gone;
+use crate::gateway::session::live::Session;
+use crate::gateway::session::log::EventLog;
+use crate::gateway::state::Gateway;
+use crate::ir::ids::ObjectId;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use dashmap::DashMap;
+use http::Response;
+use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
+
+/// The query parameter that names the stream in the address for POSTs.
+const PARAMETER: &str = "sessionId";
+
+/// Open streams, by the ids in their addresses.
+pub(crate) type Channels = DashMap<Box<str>, Arc<Channel>>;
+
+/// An open stream and, once the client has initialized, its session.
+pub(crate) struct Channel {
+    route: ObjectId,
+    log: Arc<EventLog>,
+    session: OnceLock<Arc<Session>>,
+}
+
+impl Channel {
+    /// Ends the stream, after what is written so far.
+    pub(crate) fn close(&self) {
+        self.log.finish();
+    }
+}
+
+/// Opens a stream.
+pub(crate) async fn open(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+    match try_open(inbound) {
+        Ok(response) => response,
+        Err(error) => refused(inbound, Era::Legacy, None, &error),
+    }
+}
+
+fn try_open(inbound: &Inbound<'_>) -> Result<Response<ResponseBody>, GatewayError> {
+    let gateway = inbound.gateway;
+    if gateway.channels.len() >= inbound.running.snapshot.limits.sessions as usize {
+        return Err(GatewayError::new(Kind::TooManySessions, "the gateway has no room for another session; try again later"));
+    }
+    let id = URL_SAFE_NO_PAD.encode(random_id()?);
+    let log = EventLog::anonymous();
+    let channel = Arc::new(Channel { route: inbound.route.id().clone(), log: Arc::clone(&log), session: OnceLock::new() });
+    gateway.channels.insert(id.as_str().into(), channel);
+    let uri = &inbound.parts.uri;
+    let query = uri.query().map_or_else(String::new, |query| format!("{query}&"));
+    let address = format!("{}?{query}{PARAMETER}={id}", uri.path());
+    let first = sse_write::event(None, Some("endpoint"), address.as_bytes());
+    let closed = CancellationToken::new();
+    let body = LogBody::new(Some(first), log.read()).with_guard(closed.clone().drop_guard());
+    tokio::spawn(close_when_read(Arc::clone(gateway), id, closed));
+    Ok(respond::events(ResponseBody::Log(body)))
+}
+
+async fn close_when_read(gateway: Arc<Gateway>, id: String, closed: CancellationToken) {
+    closed.cancelled().await;
+    if let Some((_, channel)) = gateway.channels.remove(id.as_str())
+        && let Some(session) = channel.session.get()
+    {
+        gateway.end_session(session.id());
+    }
+}
+
+/// The stream that a POST names in its address.
+pub(crate) fn session_parameter(inbound: &Inbound<'_>) -> Option<String> {
+    let query = inbound.parts.uri.query()?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == PARAMETER).map(|(_, value)| value.into_owned())
+}
+
+/// Takes a message; its answer goes to the stream.
+pub(crate) fn post(inbound: &Inbound<'_>, id: &str, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
+    match take(inbound, id, body, envelope) {
+        Ok(()) => respond::accepted(),
+        Err(error) => refused(inbound, Era::Legacy, envelope.id(), &error),
+    }
+}
+
+fn take(inbound: &Inbound<'_>, id: &str, body: &Bytes, envelope: &Envelope<'_>) -> Result<(), GatewayError> {
+    let channel = inbound.gateway.channels.get(id).map(|entry| Arc::clone(entry.value())).ok_or_else(session_gone)?;
+    if channel.route != *inbound.route.id() {
+        return Err(session_gone());
+    }
+    let (route, body) = (Arc::clone(inbound.route), body.clone());
+    if let Some(session) = channel.session.get() {
+        session.touch();
+        let session = Arc::clone(session);
+        tokio::spawn(async move { answer_on(&route, &session, &body, &channel.log).await });
+        return Ok(());
+    }
+    if envelope.method() != "initialize" {
+        return Err(GatewayError::new(Kind::SessionRequired, "send initialize first"));
+    }
+    let (gateway, running) = (Arc::clone(inbound.gateway), Arc::clone(inbound.running));
+    tokio::spawn(async move {
+        let Ok(envelope) = decoded(&body) else { return };
+        let id = envelope.id().unwrap_or("null");
+        let answer = match begin(&gateway, &running, &route, &body, &envelope, Arc::clone(&channel.log)).await {
+            Ok((session, result)) => {
+                if channel.session.set(Arc::clone(&session)).is_err() || channel.log.is_finished() {
+                    gateway.end_session(session.id());
+                }
+                message::result(id, &result)
+            }
+            Err(error) => message::error(Some(id), &error),
+        };
+        channel.log.write(&answer).await;
+    });
+    Ok(())
+}

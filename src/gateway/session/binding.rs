@@ -1,0 +1,106 @@
+//! A session's tie to one server of its route: the server's own session, opened when needed and again when lost.
+
+use super::inbound;
+use super::live::Session;
+use crate::gateway::error::GatewayError;
+use crate::gateway::mcp::message;
+use crate::gateway::state::{RouteState, ServerState};
+use crate::gateway::upstream::{SessionSink, UpstreamSession};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use std::sync::{Arc, Weak};
+
+/// One server's session on behalf of one client's.
+pub(crate) struct Binding {
+    server: String,
+    client: Weak<Session>,
+    /// The open session, readable without a lock by every call.
+    open: ArcSwapOption<UpstreamSession>,
+    /// Held while opening: concurrent calls share one handshake.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl Binding {
+    pub(crate) fn new(server: String, client: Weak<Session>) -> Self {
+        Self { server, client, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()) }
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The server's session, if one is open and still belongs to the route as it is now.
+    pub(crate) fn current(&self, server: &ServerState) -> Option<Arc<UpstreamSession>> {
+        self.open.load_full().filter(|session| !session.is_lost() && server.group.contains(session))
+    }
+
+    /// The server's session, opened if it has to be.
+    pub(crate) async fn session(&self, route: &RouteState, server: &ServerState) -> Result<Arc<UpstreamSession>, GatewayError> {
+        if let Some(session) = self.current(server) {
+            return Ok(session);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(session) = self.current(server) {
+            return Ok(session);
+        }
+        let Some(client) = self.client.upgrade().filter(|client| !client.is_closed()) else {
+            return Err(inbound::session_gone());
+        };
+        let sink = Arc::new(Inbox { client: self.client.clone(), server: self.server.clone() });
+        let session = server.group.open_session(&client.hello().params, sink, &route.timeouts).await?;
+        if let Some(level) = client.log_level() {
+            // Best effort: a server that forgets the level still serves.
+            let request = message::request("\"gateway-log-level\"", "logging/setLevel", Some(&level));
+            if let Err(error) = session.call(request, &route.timeouts).await {
+                tracing::debug!(server = %self.server, %error, "a reopened server did not take the log level");
+            }
+        }
+        let previous = self.open.swap(Some(Arc::clone(&session)));
+        if let Some(previous) = previous {
+            tokio::spawn(async move { previous.close().await });
+        }
+        Ok(session)
+    }
+
+    /// The server's session is not to be used again.
+    pub(crate) fn forget(&self, session: &Arc<UpstreamSession>) {
+        let current = self.open.load();
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+            self.open.compare_and_swap(&*current, None);
+        }
+    }
+
+    /// The open session, whatever became of it.
+    pub(crate) fn peek(&self) -> Option<Arc<UpstreamSession>> {
+        self.open.load_full().filter(|session| !session.is_lost())
+    }
+
+    /// Ends the server's session.
+    pub(crate) async fn close(&self) {
+        if let Some(session) = self.open.swap(None) {
+            session.close().await;
+        }
+    }
+}
+
+/// Where a server's unasked messages arrive. Weak, so that a session the client left can go.
+struct Inbox {
+    client: Weak<Session>,
+    server: String,
+}
+
+impl SessionSink for Inbox {
+    fn deliver(&self, message: Bytes) {
+        if let Some(client) = self.client.upgrade() {
+            let log = Arc::clone(client.unsolicited());
+            inbound::deliver(&client, &self.server, &message, &log);
+        }
+    }
+
+    fn lost(&self, error: GatewayError) {
+        tracing::info!(server = %self.server, %error, "a server's session is lost; the next call opens another");
+        if let Some(client) = self.client.upgrade() {
+            client.questions.forget(&self.server);
+        }
+    }
+}

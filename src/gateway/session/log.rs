@@ -1,0 +1,399 @@
+//! A stream of server-sent events that outlives the connection it is read over.
+//!
+//! One writer (the relay of a call, or everything a session's servers say unasked) and at most one reader (the response
+//! body of the moment). Events keep numbers, so that a client that lost its connection goes on after the last one it saw
+//! (`Last-Event-ID`). Memory is bounded: a writer waits for a slow reader, and without a reader the oldest events go.
+
+use crate::gateway::mcp::sse_write;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Bytes that may wait for a reader (1 MiB): four times the largest message that is held whole.
+const UNREAD_BYTES: usize = 4 * crate::gateway::HOLD_BYTES;
+
+/// Bytes kept after they were read, for a client that lost its connection before they arrived (256 KiB).
+const RESUME_BYTES: usize = crate::gateway::HOLD_BYTES;
+
+/// Events kept in all, read or not: a bound on what tiny events can cost.
+const MAX_EVENTS: usize = 1024;
+
+/// Events of one stream, kept for reading and for reading again.
+pub(crate) struct EventLog {
+    /// Names the stream within its session; the first half of its event ids. Absent for a stream that nobody can resume.
+    number: Option<u64>,
+    state: Mutex<State>,
+}
+
+struct State {
+    entries: VecDeque<Entry>,
+    /// Bytes in `entries`.
+    bytes: usize,
+    /// Bytes in `entries` from `cursor` on.
+    unread: usize,
+    /// Number of the next event to be written; numbers start at 1, and 0 is the priming event.
+    next: u64,
+    /// Position in `entries` of the next event to be read.
+    cursor: usize,
+    /// Counts readers: only the newest one reads.
+    reader: u64,
+    attached: bool,
+    finished: bool,
+    read_waker: Option<Waker>,
+    write_waker: Option<Waker>,
+}
+
+struct Entry {
+    number: u64,
+    frame: Bytes,
+    /// A piece of an event too large to keep: it is read once or never.
+    once: bool,
+}
+
+impl EventLog {
+    /// A stream that can be resumed by its number.
+    pub(crate) fn new(number: u64) -> Arc<Self> {
+        Self::create(Some(number))
+    }
+
+    /// A stream whose events carry no ids: it ends with its connection.
+    pub(crate) fn anonymous() -> Arc<Self> {
+        Self::create(None)
+    }
+
+    fn create(number: Option<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            state: Mutex::new(State {
+                entries: VecDeque::new(),
+                bytes: 0,
+                unread: 0,
+                next: 1,
+                cursor: 0,
+                reader: 0,
+                attached: false,
+                finished: false,
+                read_waker: None,
+                write_waker: None,
+            }),
+        })
+    }
+
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.number
+    }
+
+    /// Writes a message as an event, at once. Without room the oldest event goes.
+    pub(crate) fn offer(&self, message: &[u8]) {
+        let mut state = self.state.lock();
+        if state.finished {
+            return;
+        }
+        let number = state.next;
+        state.next += 1;
+        let frame = sse_write::event(self.event_id(number).as_deref(), Some("message"), message);
+        state.append(Entry { number, frame, once: false });
+        state.trim();
+        wake(state.read_waker.take());
+    }
+
+    /// Writes a message as an event, once there is room for it.
+    pub(crate) async fn write(&self, message: &[u8]) {
+        self.room().await;
+        self.offer(message);
+    }
+
+    /// Writes a frame that is not an event of its own: a piece of a large one, a `retry` hint. It cannot be read again.
+    pub(crate) async fn write_once(&self, frame: Bytes) {
+        self.room().await;
+        let mut state = self.state.lock();
+        // Pieces of one large event are worth nothing to a reader that has not seen the ones before.
+        if state.finished || !state.attached {
+            return;
+        }
+        let number = state.next;
+        state.append(Entry { number, frame, once: true });
+        wake(state.read_waker.take());
+    }
+
+    /// No event follows: the reader ends after the last one.
+    pub(crate) fn finish(&self) {
+        let mut state = self.state.lock();
+        state.finished = true;
+        wake(state.read_waker.take());
+        wake(state.write_waker.take());
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.lock().finished
+    }
+
+    pub(crate) fn has_reader(&self) -> bool {
+        self.state.lock().attached
+    }
+
+    /// Ends the present reader, after what is written so far, and keeps the stream for the next one.
+    pub(crate) async fn pause(&self) {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            if !state.attached || state.cursor == state.entries.len() {
+                return Poll::Ready(());
+            }
+            state.write_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        self.detach();
+    }
+
+    /// Ends the present reader at once.
+    pub(crate) fn detach(&self) {
+        let mut state = self.state.lock();
+        state.reader += 1;
+        state.attached = false;
+        wake(state.read_waker.take());
+        wake(state.write_waker.take());
+    }
+
+    /// Takes over reading, from the oldest event that nobody has read.
+    pub(crate) fn read(self: &Arc<Self>) -> LogReader {
+        let mut state = self.state.lock();
+        let reader = state.attach();
+        LogReader { log: Arc::clone(self), reader }
+    }
+
+    /// Takes over reading after the event `number`, or `None` when events after it are gone.
+    pub(crate) fn read_after(self: &Arc<Self>, number: u64) -> Option<LogReader> {
+        let mut state = self.state.lock();
+        if number >= state.next {
+            return None;
+        }
+        let position = state.entries.partition_point(|entry| entry.number <= number);
+        let complete = match state.entries.get(position) {
+            Some(entry) => entry.number == number + 1 && !entry.once,
+            None => number + 1 == state.next,
+        };
+        if !complete {
+            return None;
+        }
+        state.cursor = position;
+        state.unread = state.entries.iter().skip(position).map(|entry| entry.frame.len()).sum();
+        let reader = state.attach();
+        drop(state);
+        Some(LogReader { log: Arc::clone(self), reader })
+    }
+
+    /// The id of the event `number` of this stream.
+    fn event_id(&self, number: u64) -> Option<String> {
+        self.number.map(|stream| format!("{stream}-{number}"))
+    }
+
+    /// The event that opens a stream for clients that reconnect (2025-11-25): an id, and no data.
+    pub(crate) fn priming(&self, retry: Option<Duration>) -> Bytes {
+        sse_write::priming(&self.event_id(0).unwrap_or_default(), retry)
+    }
+
+    async fn room(&self) {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            if state.finished || !state.attached || state.unread < UNREAD_BYTES {
+                return Poll::Ready(());
+            }
+            state.write_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Reads an id of the form `stream-event`.
+pub(crate) fn parse_event_id(id: &str) -> Option<(u64, u64)> {
+    let (stream, event) = id.split_once('-')?;
+    Some((stream.parse().ok()?, event.parse().ok()?))
+}
+
+impl State {
+    fn append(&mut self, entry: Entry) {
+        self.bytes += entry.frame.len();
+        self.unread += entry.frame.len();
+        self.entries.push_back(entry);
+    }
+
+    /// Lets go of what was read long ago, and, when nobody reads, of what is too much to keep.
+    fn trim(&mut self) {
+        let read = |state: &Self| state.bytes - state.unread;
+        while self.cursor > 0 && (read(self) > RESUME_BYTES || self.entries.len() > MAX_EVENTS) {
+            self.drop_oldest();
+        }
+        while !self.attached && self.entries.len() > 1 && (self.bytes > UNREAD_BYTES || self.entries.len() > MAX_EVENTS) {
+            self.drop_oldest();
+        }
+        // A live reader that takes nothing while tiny events pour in loses the oldest, too.
+        while self.entries.len() > 2 * MAX_EVENTS {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.bytes -= entry.frame.len();
+        if self.cursor > 0 {
+            self.cursor -= 1;
+        } else {
+            self.unread -= entry.frame.len();
+        }
+    }
+
+    fn attach(&mut self) -> u64 {
+        self.reader += 1;
+        self.attached = true;
+        wake(self.read_waker.take());
+        self.reader
+    }
+}
+
+/// The one that reads a log now: a response body.
+pub(crate) struct LogReader {
+    log: Arc<EventLog>,
+    reader: u64,
+}
+
+impl LogReader {
+    /// The next frame; `None` at the stream's end, or when another reader took over.
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.log.state.lock();
+        if state.reader != self.reader {
+            return Poll::Ready(None);
+        }
+        let cursor = state.cursor;
+        if let Some(entry) = state.entries.get(cursor) {
+            let (frame, once) = (entry.frame.clone(), entry.once);
+            state.unread -= frame.len();
+            if once {
+                state.entries.remove(cursor);
+                state.bytes -= frame.len();
+            } else {
+                state.cursor += 1;
+            }
+            state.trim();
+            wake(state.write_waker.take());
+            return Poll::Ready(Some(frame));
+        }
+        if state.finished {
+            return Poll::Ready(None);
+        }
+        state.read_waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        let mut state = self.log.state.lock();
+        if state.reader == self.reader {
+            state.attached = false;
+            // Pieces that nobody will read must not stand in the way of whole events.
+            let cursor = state.cursor;
+            let stale: usize = state.entries.iter().skip(cursor).filter(|entry| entry.once).map(|entry| entry.frame.len()).sum();
+            state.entries.retain(|entry| !entry.once);
+            state.bytes -= stale;
+            state.unread -= stale;
+            state.trim();
+            wake(state.write_waker.take());
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn next(reader: &mut LogReader) -> Option<String> {
+        poll_fn(|context| reader.poll_frame(context)).await.map(|frame| String::from_utf8(frame.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_after_the_last_event_it_saw() {
+        let log = EventLog::new(7);
+        let mut reader = log.read();
+        for message in ["a", "b", "c"] {
+            log.offer(message.as_bytes());
+        }
+        assert!(next(&mut reader).await.unwrap().contains("id: 7-1"));
+        drop(reader);
+        let mut reader = log.read_after(1).unwrap();
+        assert!(next(&mut reader).await.unwrap().contains("data: b"));
+        log.finish();
+        assert!(next(&mut reader).await.unwrap().contains("data: c"));
+        assert_eq!(next(&mut reader).await, None);
+        assert!(log.read_after(9).is_none(), "an event from the future");
+    }
+
+    #[tokio::test]
+    async fn a_new_reader_ends_the_old_one() {
+        let log = EventLog::new(1);
+        let mut old = log.read();
+        let mut new = log.read();
+        log.offer(b"x");
+        assert_eq!(next(&mut old).await, None);
+        drop(old);
+        assert!(log.has_reader());
+        assert!(next(&mut new).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_a_slow_reader() {
+        let log = EventLog::new(1);
+        let mut reader = log.read();
+        let big = vec![b'x'; UNREAD_BYTES];
+        log.write(&big).await;
+        let mut second = Box::pin(log.write(b"y"));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(next(&mut reader).await.is_some());
+        second.await;
+        assert!(next(&mut reader).await.unwrap().contains("data: y"));
+    }
+
+    #[tokio::test]
+    async fn without_a_reader_the_oldest_events_go_and_memory_stays_bounded() {
+        let log = EventLog::new(1);
+        let message = vec![b'x'; 64 * 1024];
+        for _ in 0..100 {
+            log.write(&message).await;
+        }
+        assert!(log.state.lock().bytes <= UNREAD_BYTES + message.len() + 64);
+        assert!(log.read_after(1).is_none(), "events after the first are gone");
+        assert!(log.read_after(99).is_some());
+    }
+
+    #[tokio::test]
+    async fn pieces_of_a_large_event_are_not_read_twice() {
+        let log = EventLog::new(1);
+        let mut reader = log.read();
+        log.write_once(Bytes::from_static(b"data: {")).await;
+        log.write_once(Bytes::from_static(b"}\n\n")).await;
+        assert_eq!(next(&mut reader).await.as_deref(), Some("data: {"));
+        drop(reader);
+        log.offer(b"whole");
+        let mut reader = log.read();
+        assert!(next(&mut reader).await.unwrap().contains("data: whole"));
+    }
+
+    #[test]
+    fn event_ids_are_parsed_strictly() {
+        assert_eq!(parse_event_id("3-14"), Some((3, 14)));
+        for id in ["", "3", "-1", "3-", "x-1", "3-1-2"] {
+            assert_eq!(parse_event_id(id), None, "{id}");
+        }
+    }
+}

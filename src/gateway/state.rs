@@ -1,0 +1,297 @@
+//! What a gateway is at one moment: the generation it serves, compiled, and the sessions that outlive generations.
+
+use super::catalog::Catalogs;
+use super::downstream::sse_transport::Channels;
+use super::error::{GatewayError, Kind};
+use super::mcp::splice::Edits;
+use super::mcp::version::Version;
+use super::metrics::{Metrics, ServerMetrics};
+use super::router::Router;
+use super::session::seal::Keyring;
+use super::session::table::SessionTable;
+use super::upstream::{Group, Upstream};
+use crate::ir::generation::Generation;
+use crate::ir::ids::ObjectId;
+use crate::ir::snapshot::{Limits, Route, Server, Snapshot, Timeouts};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often sessions are looked at for having been idle too long.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The data plane of one gateway.
+pub struct Gateway {
+    running: ArcSwap<Running>,
+    pub(crate) sessions: SessionTable,
+    pub(crate) channels: Channels,
+    pub(crate) metrics: Arc<Metrics>,
+    closing: CancellationToken,
+    this: Weak<Gateway>,
+}
+
+/// One generation, compiled.
+pub(crate) struct Running {
+    pub(crate) hash: String,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) router: Router,
+    pub(crate) routes: Vec<Arc<RouteState>>,
+    pub(crate) keyring: Keyring,
+    /// Revisions offered to clients.
+    pub(crate) versions: Vec<Version>,
+    upstreams: BTreeMap<ObjectId, Arc<Upstream>>,
+}
+
+/// A route with its servers.
+pub(crate) struct RouteState {
+    pub(crate) spec: Route,
+    pub(crate) servers: Vec<ServerState>,
+    pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    /// For what is no one server's: lists, sessions.
+    pub(crate) metrics: Arc<ServerMetrics>,
+}
+
+/// A server of a route with the backends behind it.
+pub(crate) struct ServerState {
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: Server,
+    pub(crate) group: Group,
+    pub(crate) metrics: Arc<ServerMetrics>,
+}
+
+impl RouteState {
+    pub(crate) fn id(&self) -> &ObjectId {
+        &self.spec.id
+    }
+
+    /// The position of the server of this name.
+    pub(crate) fn server(&self, name: &str) -> Option<usize> {
+        self.servers.iter().position(|server| &*server.name == name)
+    }
+
+    /// From a request to the end of its answer.
+    pub(crate) fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.timeouts.response_ms)
+    }
+
+    /// Whether clients see the same servers here as there.
+    fn offers_the_same(&self, other: &Self) -> bool {
+        let specs = |route: &Self| route.servers.iter().map(|server| server.spec.clone()).collect::<Vec<_>>();
+        specs(self) == specs(other)
+            && self.servers.iter().zip(&other.servers).all(|(ours, theirs)| ours.group.same_backends(&theirs.group))
+    }
+}
+
+impl Gateway {
+    /// A gateway that serves `generation`. Nothing is dialled before somebody asks for it.
+    pub fn new(generation: &Generation, metrics: Arc<Metrics>) -> Result<Arc<Self>, GatewayError> {
+        let running = Running::compile(generation, None, &metrics)?;
+        metrics.generation_applied(&running.hash);
+        let gateway = Arc::new_cyclic(|this| Self {
+            running: ArcSwap::from_pointee(running),
+            sessions: SessionTable::default(),
+            channels: Channels::default(),
+            metrics,
+            closing: CancellationToken::new(),
+            this: Weak::clone(this),
+        });
+        tokio::spawn(sweep(Arc::downgrade(&gateway)));
+        Ok(gateway)
+    }
+
+    /// Serves another generation from now on. What is unchanged is kept, sessions live on, and calls in flight end where they
+    /// began. An error leaves everything as it was.
+    pub fn apply(&self, generation: &Generation) -> Result<String, GatewayError> {
+        let before = self.running.load_full();
+        let running = Running::compile(generation, Some(&before), &self.metrics)?;
+        let hash = running.hash.clone();
+        let after = Arc::new(running);
+        self.running.store(Arc::clone(&after));
+        self.metrics.retain(&after.snapshot);
+        self.metrics.generation_applied(&hash);
+        self.tell_sessions(&before, &after);
+        retire(&before, &after);
+        Ok(hash)
+    }
+
+    /// Ends the streams that would never end by themselves; calls in flight go on.
+    pub fn close_streams(&self) {
+        self.closing.cancel();
+        for session in self.sessions.all() {
+            session.unsolicited().detach();
+        }
+        for channel in &self.channels {
+            channel.close();
+        }
+    }
+
+    /// Cancelled when standing streams are to end.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    /// Ends every session and every connection and process towards servers.
+    pub async fn shutdown(&self) {
+        for session in self.sessions.all() {
+            self.end_session(session.id());
+        }
+        let running = self.running.load_full();
+        futures_util::future::join_all(running.upstreams.values().map(|upstream| upstream.shutdown())).await;
+    }
+
+    pub(crate) fn running(&self) -> arc_swap::Guard<Arc<Running>> {
+        self.running.load()
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
+    }
+
+    /// The route of this id as it is now.
+    pub(crate) fn route(&self, id: &ObjectId) -> Option<Arc<RouteState>> {
+        self.running().routes.iter().find(|route| route.id() == id).cloned()
+    }
+
+    /// Ends a session; false when there is none of this id.
+    pub(crate) fn end_session(&self, id: &str) -> bool {
+        let Some(session) = self.sessions.remove(id) else { return false };
+        self.metrics.sessions_open.dec();
+        session.close_in_background();
+        true
+    }
+
+    /// Sessions of routes that changed hear that every list may have; sessions of routes that are gone end.
+    fn tell_sessions(&self, before: &Running, after: &Running) {
+        for session in self.sessions.all() {
+            let of = |running: &Running| running.routes.iter().find(|route| route.id() == session.route()).cloned();
+            match (of(before), of(after)) {
+                (_, None) => {
+                    self.end_session(session.id());
+                }
+                (Some(old), Some(new)) if old.offers_the_same(&new) => {}
+                _ => session.announce_lists(),
+            }
+        }
+    }
+}
+
+impl Running {
+    fn compile(generation: &Generation, before: Option<&Self>, metrics: &Arc<Metrics>) -> Result<Self, GatewayError> {
+        let snapshot = &generation.snapshot;
+        let keyring = Keyring::new(&generation.credentials.keyring)
+            .map_err(|error| GatewayError::new(Kind::Internal, format!("the session keyring is unusable: {error}")))?;
+        let mut upstreams = BTreeMap::new();
+        for (id, backend) in &snapshot.backends {
+            let fresh =
+                Upstream::new(id.clone(), backend, &generation.credentials, &snapshot.limits, metrics.backend(id))?;
+            let kept = before.and_then(|before| before.upstreams.get(id)).filter(|old| old.same_as(&fresh));
+            upstreams.insert(id.clone(), kept.map_or(fresh, Arc::clone));
+        }
+        let routes = snapshot
+            .routes
+            .iter()
+            .map(|route| RouteState::compile(route, snapshot, &upstreams, before, metrics).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            hash: generation.hash(),
+            router: Router::new(&snapshot.routes),
+            snapshot: Arc::new(snapshot.clone()),
+            routes,
+            keyring,
+            versions: snapshot.protocol.versions.iter().filter_map(|version| Version::parse(version)).collect(),
+            upstreams,
+        })
+    }
+}
+
+impl RouteState {
+    fn compile(
+        route: &Route,
+        snapshot: &Snapshot,
+        upstreams: &BTreeMap<ObjectId, Arc<Upstream>>,
+        before: Option<&Running>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, GatewayError> {
+        let servers = route
+            .servers
+            .iter()
+            .map(|server| {
+                Ok(ServerState {
+                    name: server.name.as_str().into(),
+                    group: Group::new(server, upstreams),
+                    metrics: metrics.server(&route.id, &server.name),
+                    spec: server.clone(),
+                })
+            })
+            .collect::<Result<Vec<_>, GatewayError>>()?;
+        let mut state = Self {
+            spec: route.clone(),
+            servers,
+            catalogs: Arc::new(Catalogs::new()),
+            timeouts: route.timeouts.clone(),
+            limits: snapshot.limits.clone(),
+            metrics: metrics.server(&route.id, ""),
+        };
+        // The same servers list the same things: nobody waits for a list after a reload that did not touch them.
+        if let Some(old) = before.and_then(|before| before.routes.iter().find(|old| old.id() == state.id()))
+            && old.offers_the_same(&state)
+        {
+            state.catalogs = Arc::clone(&old.catalogs);
+        }
+        Ok(state)
+    }
+}
+
+impl ServerState {
+    /// Whether what one of its backends made must go back to that one.
+    pub(crate) fn has_several_backends(&self) -> bool {
+        self.group.backends().nth(1).is_some()
+    }
+
+    /// Counts a listing of what the server offers.
+    pub(crate) fn count_refresh(&self, outcome: Result<(), Kind>) {
+        for backend in self.group.backends().take(1) {
+            backend.metrics().catalog_refreshed(outcome);
+        }
+    }
+}
+
+/// Lets go of upstreams that no generation uses any more, once calls that began on them have had their time.
+fn retire(before: &Running, after: &Running) {
+    let gone: Vec<Arc<Upstream>> = before
+        .upstreams
+        .values()
+        .filter(|old| !after.upstreams.values().any(|new| Arc::ptr_eq(old, new)))
+        .cloned()
+        .collect();
+    if gone.is_empty() {
+        return;
+    }
+    let patience = before.routes.iter().map(|route| route.response_timeout()).max().unwrap_or_default();
+    tokio::spawn(async move {
+        tokio::time::sleep(patience).await;
+        futures_util::future::join_all(gone.iter().map(|upstream| upstream.shutdown())).await;
+    });
+}
+
+async fn sweep(gateway: Weak<Gateway>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        let idle = Duration::from_millis(gateway.running().snapshot.sessions.idle_timeout_ms);
+        for session in gateway.sessions.remove_idle(idle) {
+            gateway.metrics.sessions_open.dec();
+            session.close_in_background();
+        }
+    }
+}
+
+/// Makes edits of a body; that they overlap is a mistake of the gateway's own.
+pub(crate) fn edited(edits: Edits<'_>, body: &Bytes) -> Result<Bytes, GatewayError> {
+    edits.apply(body).map_err(|error| GatewayError::new(Kind::Internal, format!("the body could not be edited: {error}")))
+}
