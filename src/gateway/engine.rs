@@ -86,7 +86,8 @@ impl ServerStatus {
         let report = catalog.and_then(|catalog| catalog.reports().get(position).cloned());
         let view = catalog.map(Catalog::view);
         let count = |kind| view.as_ref().map_or(0, |view| view.count(position, kind));
-        let conflicts = view.iter().flat_map(|view| view.conflicts()).filter(|conflict| conflict.server == position).cloned();
+        let conflicts =
+            view.iter().flat_map(|view| view.conflicts()).filter(|conflict| conflict.server == position).cloned();
         let backends = server.group.backends();
         Self {
             name: server.name.to_string(),

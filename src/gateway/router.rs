@@ -47,7 +47,8 @@ enum HostPattern {
 impl Router {
     /// Compiles the matches of `routes`; lookups answer with indices into it.
     pub(crate) fn new(routes: &[Route]) -> Self {
-        let mut candidates: Vec<Candidate> = routes.iter().enumerate().flat_map(|(index, route)| expand(index, route)).collect();
+        let mut candidates: Vec<Candidate> =
+            routes.iter().enumerate().flat_map(|(index, route)| expand(index, route)).collect();
         // Stable: what is equal keeps the snapshot's order.
         candidates.sort_by_key(Candidate::rank);
         let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
@@ -65,7 +66,10 @@ impl Router {
     pub(crate) fn find(&self, facts: &RequestFacts<'_>) -> Option<usize> {
         let host = host_name(facts.host);
         let first = |positions: &[usize]| {
-            positions.iter().copied().find(|&position| self.candidates.get(position).is_some_and(|candidate| candidate.takes(facts, host)))
+            positions
+                .iter()
+                .copied()
+                .find(|&position| self.candidates.get(position).is_some_and(|candidate| candidate.takes(facts, host)))
         };
         let exact = self.exact.get(facts.path).and_then(|positions| first(positions));
         let prefix = first(&self.prefixes);
@@ -128,7 +132,8 @@ impl HostPattern {
             // At least one label stands for the star.
             Self::Wildcard(_, suffix) => {
                 let (host, suffix) = (host.as_bytes(), suffix.as_bytes());
-                host.len() > suffix.len() && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+                host.len() > suffix.len()
+                    && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
             }
             Self::Any => true,
         }
@@ -156,7 +161,10 @@ fn has_header(headers: &HeaderMap, wanted: &NameValue) -> bool {
 fn has_parameter(query: Option<&str>, wanted: &NameValue) -> bool {
     let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     // The first one counts, as in Gateway API.
-    pairs.into_iter().find(|(name, _)| name.as_ref() == wanted.name).is_some_and(|(_, value)| value.as_ref() == wanted.value)
+    pairs
+        .into_iter()
+        .find(|(name, _)| name.as_ref() == wanted.name)
+        .is_some_and(|(_, value)| value.as_ref() == wanted.value)
 }
 
 #[cfg(test)]

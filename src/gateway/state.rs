@@ -293,5 +293,7 @@ async fn sweep(gateway: Weak<Gateway>) {
 
 /// Makes edits of a body; that they overlap is a mistake of the gateway's own.
 pub(crate) fn edited(edits: Edits<'_>, body: &Bytes) -> Result<Bytes, GatewayError> {
-    edits.apply(body).map_err(|error| GatewayError::new(Kind::Internal, format!("the body could not be edited: {error}")))
+    edits
+        .apply(body)
+        .map_err(|error| GatewayError::new(Kind::Internal, format!("the body could not be edited: {error}")))
 }

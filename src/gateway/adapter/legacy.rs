@@ -120,7 +120,11 @@ impl LegacyRequest<'_> {
     }
 
     /// Asks servers one after the other until one answers with a result.
-    async fn first_to_accept(&self, servers: &[usize], nobody: impl Fn() -> GatewayError) -> Result<Handled, GatewayError> {
+    async fn first_to_accept(
+        &self,
+        servers: &[usize],
+        nobody: impl Fn() -> GatewayError,
+    ) -> Result<Handled, GatewayError> {
         let Some((last, others)) = servers.split_last() else { return Err(nobody()) };
         for &server in others {
             let Ok(handled) = self.forward(server, self.body.clone()).await else { continue };
@@ -148,7 +152,9 @@ impl LegacyRequest<'_> {
         let view = catalog.view();
         if let Some(uri) = reference.get_str("uri") {
             let candidates = view.servers_for_template(&uri);
-            return self.first_to_accept(&candidates, || catalog.not_found(Kind::ResourceNotFound, "resource template", &uri)).await;
+            return self
+                .first_to_accept(&candidates, || catalog.not_found(Kind::ResourceNotFound, "resource template", &uri))
+                .await;
         }
         let name = named(&reference, "name")?;
         let Some(target) = view.prompt(&name) else {
@@ -286,7 +292,12 @@ impl LegacyRequest<'_> {
 }
 
 /// Handles a notification of the client.
-pub(crate) async fn notification(session: &Arc<Session>, route: &Arc<RouteState>, body: &Bytes, envelope: &Envelope<'_>) {
+pub(crate) async fn notification(
+    session: &Arc<Session>,
+    route: &Arc<RouteState>,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) {
     match envelope.method() {
         // Each server heard it when its session was opened.
         "notifications/initialized" => open_servers(session, route),
@@ -311,7 +322,11 @@ pub(crate) async fn notification(session: &Arc<Session>, route: &Arc<RouteState>
 }
 
 /// Brings the client's answer to the server that asked.
-pub(crate) async fn response(session: &Arc<Session>, body: &Bytes, envelope: &Envelope<'_>) -> Result<(), GatewayError> {
+pub(crate) async fn response(
+    session: &Arc<Session>,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<(), GatewayError> {
     let question = envelope.id().and_then(|id| session.questions.answered(id));
     let (Some(question), Some(span)) = (question, envelope.id_span()) else {
         // Late, twice, or of an earlier life: there is nobody to tell.

@@ -9,6 +9,8 @@ use crate::gateway::error::{GatewayError, Kind};
 pub(crate) fn unavailable(server: &str) -> GatewayError {
     GatewayError::new(
         Kind::EraUnavailable,
-        format!("server {server} speaks only protocol revisions from 2026-07-28 on, and this client speaks an older one"),
+        format!(
+            "server {server} speaks only protocol revisions from 2026-07-28 on, and this client speaks an older one"
+        ),
     )
 }

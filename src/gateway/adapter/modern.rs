@@ -202,7 +202,8 @@ impl ModernRequest<'_> {
         let catalog = self.catalog().await;
         let candidates = catalog.view().servers_for_uri(&uri);
         let (body, backend) = self.unwrap_state(&params, Edits::new(), candidates.first().copied())?;
-        let call = |server| Call { server, backend: backend.clone(), body: body.clone(), name: Some(encode_value(&uri)) };
+        let call =
+            |server| Call { server, backend: backend.clone(), body: body.clone(), name: Some(encode_value(&uri)) };
         self.first_to_accept(&candidates, call, || catalog.not_found(Kind::ResourceNotFound, "resource", &uri)).await
     }
 
@@ -238,7 +239,13 @@ impl ModernRequest<'_> {
         self.forward(Call { server, backend, body: edited(edits, self.body)?, name: Some(encode_value(task)) }).await
     }
 
-    async fn forward_named(&self, params: &Object<'_>, server: usize, name: &str, own_name: &str) -> Result<Handled, GatewayError> {
+    async fn forward_named(
+        &self,
+        params: &Object<'_>,
+        server: usize,
+        name: &str,
+        own_name: &str,
+    ) -> Result<Handled, GatewayError> {
         let mut edits = Edits::new();
         rename(&mut edits, params, name, own_name);
         let (body, backend) = self.unwrap_state(params, edits, Some(server))?;
@@ -301,14 +308,22 @@ impl ModernRequest<'_> {
     }
 
     /// Takes the owner off `requestState`, where it has one.
-    fn unwrap_state(&self, params: &Object<'_>, mut edits: Edits<'_>, server: Option<usize>) -> Result<(Bytes, Option<ObjectId>), GatewayError> {
-        let several = server.and_then(|server| self.route.servers.get(server)).is_some_and(ServerState::has_several_backends);
+    fn unwrap_state(
+        &self,
+        params: &Object<'_>,
+        mut edits: Edits<'_>,
+        server: Option<usize>,
+    ) -> Result<(Bytes, Option<ObjectId>), GatewayError> {
+        let several =
+            server.and_then(|server| self.route.servers.get(server)).is_some_and(ServerState::has_several_backends);
         let state = params.get("requestState").filter(|_| several);
-        let Some((value, text)) = state.and_then(|value| value.as_str().map(|text| (value.clone(), text.into_owned()))) else {
+        let Some((value, text)) = state.and_then(|value| value.as_str().map(|text| (value.clone(), text.into_owned())))
+        else {
             return Ok((edited(edits, self.body)?, None));
         };
-        let (backend, state) = owner::split_state(&text)
-            .ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params.requestState was not issued by this gateway"))?;
+        let (backend, state) = owner::split_state(&text).ok_or_else(|| {
+            GatewayError::new(Kind::InvalidParams, "params.requestState was not issued by this gateway")
+        })?;
         edits.replace(value.span(), json_string(state));
         Ok((edited(edits, self.body)?, Some(backend)))
     }
@@ -342,6 +357,12 @@ fn rename(edits: &mut Edits<'_>, holder: &Object<'_>, name: &str, own_name: &str
 fn is_removed(method: &str) -> bool {
     matches!(
         method,
-        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" | "tasks/list" | "tasks/result"
+        "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "tasks/list"
+            | "tasks/result"
     )
 }

@@ -1,11 +1,11 @@
 //! A server's answer on its way to the client, before the client's transport gives it its form.
 
 use crate::gateway::HOLD_BYTES;
+use crate::gateway::downstream::relay::response_timeout;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::{self, Kind as MessageKind};
 use crate::gateway::mcp::splice::same_id;
 use crate::gateway::upstream::{Answer, Event, EventStream, JsonBody};
-use crate::gateway::downstream::relay::response_timeout;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http_body::Body as _;
@@ -39,7 +39,9 @@ impl Reply {
             Answer::Rejected { status, body } => match check(&body, id) {
                 Ok(()) => Ok(Self::Refused { status, message: body }),
                 // Not an answer to this request: what counts is that it was refused.
-                Err(_) => Err(GatewayError::new(Kind::HttpStatus, format!("the server answered with HTTP status {status}"))),
+                Err(_) => {
+                    Err(GatewayError::new(Kind::HttpStatus, format!("the server answered with HTTP status {status}")))
+                }
             },
             Answer::Accepted => Err(bad_answer("the server accepted the request and will not answer it")),
         }
@@ -140,7 +142,8 @@ fn concat(pieces: &[Bytes]) -> Bytes {
 
 /// Whether `message` is a JSON-RPC answer to the request `id`.
 pub(crate) fn check(message: &[u8], id: &str) -> Result<(), GatewayError> {
-    let envelope = envelope::decode(message).map_err(|error| bad_answer(format!("the server's answer is malformed: {error}")))?;
+    let envelope =
+        envelope::decode(message).map_err(|error| bad_answer(format!("the server's answer is malformed: {error}")))?;
     match envelope.kind() {
         MessageKind::Response { error } if envelope.id().map_or(error, |found| same_id(found, id)) => Ok(()),
         MessageKind::Response { .. } => Err(bad_answer("the server answered another request")),

@@ -71,7 +71,11 @@ pub(super) async fn list(route: &RouteState, asker: &Asker<'_>, kind: ListKind) 
 
 impl Asker<'_> {
     /// What the server says of itself: its capabilities and instructions.
-    async fn introduction(&self, route: &RouteState, name: &str) -> Result<(Map<String, Value>, Option<String>), GatewayError> {
+    async fn introduction(
+        &self,
+        route: &RouteState,
+        name: &str,
+    ) -> Result<(Map<String, Value>, Option<String>), GatewayError> {
         let result: Value = match self {
             Self::Legacy(session) => serde_json::from_slice(session.initialize_result()).unwrap_or_default(),
             Self::Modern { .. } => {

@@ -1,10 +1,10 @@
 //! When servers are asked for their lists: at the first client of a kind, when a list changed, when one was missing, when it
 //! went stale.
 
+use super::Catalog;
 use super::ask::{Asker, in_legacy_era, list, offer};
 use super::item::ListKind;
 use super::view::Offer;
-use super::Catalog;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::version::Version;
 use crate::gateway::session::live::Session;
@@ -66,7 +66,8 @@ impl Catalog {
             return;
         }
         let patience = Duration::from_millis(route.timeouts.request_ms);
-        let asked: Vec<_> = (0..route.servers.len()).map(|server| timeout(patience, source.ask(route, server))).collect();
+        let asked: Vec<_> =
+            (0..route.servers.len()).map(|server| timeout(patience, source.ask(route, server))).collect();
         for (server, outcome) in join_all(asked).await.into_iter().enumerate() {
             let outcome = outcome.unwrap_or_else(|_| Err(too_late()));
             count(route, server, &outcome);
@@ -76,12 +77,24 @@ impl Catalog {
     }
 
     /// Reads one list again over the session that said it changed.
-    pub(crate) async fn refresh_from_session(&self, route: &RouteState, server: usize, kind: ListKind, session: &Arc<UpstreamSession>) {
+    pub(crate) async fn refresh_from_session(
+        &self,
+        route: &RouteState,
+        server: usize,
+        kind: ListKind,
+        session: &Arc<UpstreamSession>,
+    ) {
         self.refresh(route, server, kind, &Asker::Legacy(session)).await;
     }
 
     /// Reads one list of a modern server again.
-    pub(crate) async fn refresh_modern(&self, route: &RouteState, server: usize, kind: ListKind, client: &ModernClient) {
+    pub(crate) async fn refresh_modern(
+        &self,
+        route: &RouteState,
+        server: usize,
+        kind: ListKind,
+        client: &ModernClient,
+    ) {
         let Some(state) = route.servers.get(server) else { return };
         let asker = Asker::Modern { server: state, version: client.version, meta: &client.meta };
         self.refresh(route, server, kind, &asker).await;
@@ -139,7 +152,8 @@ pub(super) fn fresh_until(offer: &Offer) -> Option<Instant> {
 
 async fn ask_in_session(session: &Arc<Session>, route: &RouteState, server: usize) -> Result<Offer, GatewayError> {
     let state = route.servers.get(server).ok_or_else(too_late)?;
-    let upstream = session.binding(&state.name).session(route, state).await.map_err(|error| in_legacy_era(error, &state.name))?;
+    let upstream =
+        session.binding(&state.name).session(route, state).await.map_err(|error| in_legacy_era(error, &state.name))?;
     offer(route, &Asker::Legacy(&upstream), &state.name).await
 }
 

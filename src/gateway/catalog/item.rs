@@ -130,7 +130,12 @@ pub(crate) struct ItemList {
 
 impl ItemList {
     /// Adds a page (a whole JSON-RPC answer) and yields the cursor of the next one.
-    pub(crate) fn add_page(&mut self, kind: ListKind, answer: &Bytes, limits: &Limits) -> Result<Option<String>, GatewayError> {
+    pub(crate) fn add_page(
+        &mut self,
+        kind: ListKind,
+        answer: &Bytes,
+        limits: &Limits,
+    ) -> Result<Option<String>, GatewayError> {
         let envelope = envelope::decode(answer).map_err(|error| malformed(kind, &error.to_string()))?;
         let result = envelope.result().ok_or_else(|| refused(kind, envelope.error().as_ref()))?;
         let listed = result.get(kind.member());
@@ -198,8 +203,14 @@ mod tests {
     fn items_keep_their_bytes_and_pages_add_up() {
         let mut list = ItemList::default();
         let limits = Limits::default();
-        let first = page(r#"{"tools":[{ "x":1.0e2, "name":"a\u0062" },{"name":7}],"nextCursor":"","ttlMs":500,"cacheScope":"public"}"#);
-        assert_eq!(list.add_page(ListKind::Tools, &first, &limits).unwrap().as_deref(), Some(""), "an empty cursor is one");
+        let first = page(
+            r#"{"tools":[{ "x":1.0e2, "name":"a\u0062" },{"name":7}],"nextCursor":"","ttlMs":500,"cacheScope":"public"}"#,
+        );
+        assert_eq!(
+            list.add_page(ListKind::Tools, &first, &limits).unwrap().as_deref(),
+            Some(""),
+            "an empty cursor is one"
+        );
         let second = page(r#"{"tools":[{"name":"c"}],"ttlMs":100,"cacheScope":"private"}"#);
         assert_eq!(list.add_page(ListKind::Tools, &second, &limits).unwrap(), None);
         let [first, second] = list.items.as_slice() else { panic!("{list:?}") };

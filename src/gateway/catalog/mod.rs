@@ -23,8 +23,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use view::Offer;
@@ -63,7 +63,10 @@ impl Catalogs {
             return Arc::clone(catalog);
         }
         if entries.len() >= MAX_CATALOGS {
-            let oldest = entries.iter().min_by_key(|(_, catalog)| catalog.last_used.load(Ordering::Relaxed)).map(|(key, _)| *key);
+            let oldest = entries
+                .iter()
+                .min_by_key(|(_, catalog)| catalog.last_used.load(Ordering::Relaxed))
+                .map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 entries.remove(&oldest);
             }
@@ -166,7 +169,10 @@ impl Catalog {
         let servers = self.servers.lock();
         route.servers.iter().zip(servers.iter()).find_map(|(server, slot)| {
             let problem = slot.problem.as_ref().filter(|_| server.spec.required && slot.offer.is_none())?;
-            Some(GatewayError::new(problem.kind, format!("required server {} is not available: {problem}", server.name)))
+            Some(GatewayError::new(
+                problem.kind,
+                format!("required server {} is not available: {problem}", server.name),
+            ))
         })
     }
 

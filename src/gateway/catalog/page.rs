@@ -24,7 +24,12 @@ struct Cursor {
 }
 
 /// Renders one page as a result object; `tail` is JSON put before its closing brace.
-pub(crate) fn render(kind: ListKind, entries: &[Entry], cursor: Option<&str>, tail: &str) -> Result<String, GatewayError> {
+pub(crate) fn render(
+    kind: ListKind,
+    entries: &[Entry],
+    cursor: Option<&str>,
+    tail: &str,
+) -> Result<String, GatewayError> {
     let start = match cursor {
         None => 0,
         Some(text) => start_after(entries, &Cursor::decode(kind, text).ok_or_else(foreign)?),
@@ -38,7 +43,10 @@ pub(crate) fn render(kind: ListKind, entries: &[Entry], cursor: Option<&str>, ta
     // One item at least, or the list would never end.
     let count = fitting.count().max(1).min(rest.len());
     let (page, after) = rest.split_at(count);
-    let next = page.last().filter(|_| !after.is_empty()).map(|last| Cursor { position: start + count, last_key: last.key.clone() });
+    let next = page
+        .last()
+        .filter(|_| !after.is_empty())
+        .map(|last| Cursor { position: start + count, last_key: last.key.clone() });
     Ok(result(kind, page, next.map(|next| next.encode(kind)), tail))
 }
 
@@ -112,7 +120,8 @@ mod tests {
 
     fn page(entries: &[Entry], cursor: Option<&str>) -> (Vec<String>, Option<String>) {
         let page: Value = serde_json::from_str(&render(ListKind::Tools, entries, cursor, "").unwrap()).unwrap();
-        let names = page["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
+        let names =
+            page["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
         (names, page["nextCursor"].as_str().map(str::to_owned))
     }
 

@@ -162,7 +162,8 @@ impl View {
         if let Some(target) = self.find(ListKind::Resources, uri) {
             return vec![target.server];
         }
-        let by_template = self.templates.iter().filter(|(template, _)| template.matches(uri)).map(|(_, server)| *server);
+        let by_template =
+            self.templates.iter().filter(|(template, _)| template.matches(uri)).map(|(_, server)| *server);
         let found = distinct(by_template);
         if !found.is_empty() {
             return found;
@@ -183,8 +184,14 @@ impl View {
 
     /// The servers that declared a capability.
     pub(crate) fn servers_with(&self, capability: &str) -> Vec<usize> {
-        let declared = |capabilities: &Map<String, Value>| capabilities.get(capability).is_some_and(|value| !value.is_null());
-        self.server_capabilities.iter().enumerate().filter(|(_, caps)| declared(caps)).map(|(server, _)| server).collect()
+        let declared =
+            |capabilities: &Map<String, Value>| capabilities.get(capability).is_some_and(|value| !value.is_null());
+        self.server_capabilities
+            .iter()
+            .enumerate()
+            .filter(|(_, caps)| declared(caps))
+            .map(|(server, _)| server)
+            .collect()
     }
 
     // --- what clients read ---
@@ -302,6 +309,8 @@ fn join_instructions(instructions: &[(&str, &str)], servers: usize) -> Option<St
     match instructions {
         [] => None,
         [(_, only)] if servers == 1 => Some((*only).to_owned()),
-        several => Some(several.iter().map(|(server, text)| format!("{server}:\n{text}")).collect::<Vec<_>>().join("\n\n")),
+        several => {
+            Some(several.iter().map(|(server, text)| format!("{server}:\n{text}")).collect::<Vec<_>>().join("\n\n"))
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Streamable HTTP for clients up to 2025-11-25: sessions, answers as JSON or as events, the GET stream, resumption.
 
 use super::body::{InFlight, JsonRelay, LogBody, ResponseBody};
+use super::multiplex::answer_on;
 use super::relay::{LegacyCall, relay_to_log};
 use super::service::{Inbound, accepts_both, decoded, is_modern, refused};
-use super::multiplex::answer_on;
 use super::{respond, sse_transport};
 use crate::gateway::adapter::legacy::{Handled, LegacyRequest, notification, response};
 use crate::gateway::adapter::reply::Reply;
@@ -54,12 +54,17 @@ pub(crate) async fn post_batch(inbound: &Inbound<'_>, body: &Bytes) -> Response<
     answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, None, &error))
 }
 
-async fn batch(inbound: &Inbound<'_>, session: &Arc<Session>, body: &Bytes) -> Result<Response<ResponseBody>, GatewayError> {
+async fn batch(
+    inbound: &Inbound<'_>,
+    session: &Arc<Session>,
+    body: &Bytes,
+) -> Result<Response<ResponseBody>, GatewayError> {
     if !session.hello().version.has_batches() {
         return Err(DecodeError::Batch.into());
     }
     let messages: Vec<Bytes> = decode_batch(body, MAX_BATCH)?.into_iter().map(|span| body.slice(span)).collect();
-    let asks = messages.iter().any(|message| decoded(message).is_ok_and(|envelope| envelope.kind() == MessageKind::Request));
+    let asks =
+        messages.iter().any(|message| decoded(message).is_ok_and(|envelope| envelope.kind() == MessageKind::Request));
     if !asks {
         for message in &messages {
             answer_on(inbound.route, session, message, session.unsolicited()).await;
@@ -105,7 +110,11 @@ pub(crate) fn delete(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     }
 }
 
-async fn initialize(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Result<Response<ResponseBody>, GatewayError> {
+async fn initialize(
+    inbound: &Inbound<'_>,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<Response<ResponseBody>, GatewayError> {
     let Some(id) = envelope.id() else {
         return Err(GatewayError::new(Kind::InvalidRequest, "initialize must be a request, with an id"));
     };
@@ -184,7 +193,8 @@ fn hello(running: &Running, route: &RouteState, body: &Bytes, envelope: &Envelop
     let params = envelope.params().ok_or_else(|| invalid("params must be an object"))?;
     let version = params.get("protocolVersion").ok_or_else(|| invalid("params.protocolVersion must be a string"))?;
     let asked = version.as_str().ok_or_else(|| invalid("params.protocolVersion must be a string"))?;
-    let capabilities = params.get_object("capabilities").ok_or_else(|| invalid("params.capabilities must be an object"))?;
+    let capabilities =
+        params.get_object("capabilities").ok_or_else(|| invalid("params.capabilities must be an object"))?;
     let agreed = version::negotiate(&asked, &running.versions).ok_or_else(|| {
         GatewayError::new(Kind::UnsupportedVersion, "this gateway offers no revision that begins with initialize")
     })?;
@@ -217,7 +227,10 @@ fn session(inbound: &Inbound<'_>) -> Result<Arc<Session>, GatewayError> {
     if let Some(version) = inbound.header(&PROTOCOL_VERSION)
         && !inbound.running.versions.iter().any(|offered| offered.as_str() == version)
     {
-        return Err(GatewayError::new(Kind::InvalidRequest, "the MCP-Protocol-Version header names no revision that this gateway offers"));
+        return Err(GatewayError::new(
+            Kind::InvalidRequest,
+            "the MCP-Protocol-Version header names no revision that this gateway offers",
+        ));
     }
     Ok(session)
 }
@@ -225,12 +238,21 @@ fn session(inbound: &Inbound<'_>) -> Result<Arc<Session>, GatewayError> {
 /// The live session of a sealed id. An id that opens but is not live, one that does not open, and one of another route look
 /// alike to the client: 404, so that it initializes anew.
 pub(crate) fn live_session(inbound: &Inbound<'_>, sealed: &str) -> Result<Arc<Session>, GatewayError> {
-    let session = inbound.gateway.sessions.get(sealed).filter(|session| session.route() == inbound.route.id()).ok_or_else(session_gone)?;
+    let session = inbound
+        .gateway
+        .sessions
+        .get(sealed)
+        .filter(|session| session.route() == inbound.route.id())
+        .ok_or_else(session_gone)?;
     session.touch();
     Ok(session)
 }
 
-async fn in_session(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Result<Response<ResponseBody>, GatewayError> {
+async fn in_session(
+    inbound: &Inbound<'_>,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<Response<ResponseBody>, GatewayError> {
     let session = session(inbound)?;
     match (envelope.kind(), envelope.id()) {
         (MessageKind::Request, Some(id)) => Ok(request(inbound.route, &session, body, envelope, id).await),

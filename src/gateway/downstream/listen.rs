@@ -53,7 +53,11 @@ struct Subscription {
 }
 
 /// Opens the stream: first what was accepted, then what happens.
-pub(crate) async fn open(inbound: &Inbound<'_>, request: &ModernRequest<'_>, timer: RequestTimer) -> Response<ResponseBody> {
+pub(crate) async fn open(
+    inbound: &Inbound<'_>,
+    request: &ModernRequest<'_>,
+    timer: RequestTimer,
+) -> Response<ResponseBody> {
     match try_open(inbound, request).await {
         Ok(response) => {
             timer.ok();
@@ -175,7 +179,8 @@ async fn connect(route: &RouteState, part: &Part) -> Option<(EventStream, Map<St
     let server = route.servers.get(part.server)?;
     let (_, answer) = server.group.call(&part.call, &route.timeouts).await.ok()?;
     let Answer::Events(mut stream) = answer else { return None };
-    let first = tokio::time::timeout(Duration::from_millis(route.timeouts.request_ms), stream.next()).await.ok()??.ok()?;
+    let first =
+        tokio::time::timeout(Duration::from_millis(route.timeouts.request_ms), stream.next()).await.ok()??.ok()?;
     let Event::Message(first) = first else { return None };
     let first: Value = serde_json::from_slice(&first).ok()?;
     let mut accepted = first.get("params")?.get("notifications")?.as_object()?.clone();
@@ -194,9 +199,15 @@ fn filter(request: &ModernRequest<'_>) -> Result<Map<String, Value>, GatewayErro
 }
 
 /// Divides a filter among the servers that can have something to say to it.
-fn parts(request: &ModernRequest<'_>, catalog: &Catalog, filter: &Map<String, Value>) -> Result<Vec<Part>, GatewayError> {
+fn parts(
+    request: &ModernRequest<'_>,
+    catalog: &Catalog,
+    filter: &Map<String, Value>,
+) -> Result<Vec<Part>, GatewayError> {
     let view = catalog.view();
-    let names = |key: &str| filter.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).take(MAX_NAMES);
+    let names = |key: &str| {
+        filter.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).take(MAX_NAMES)
+    };
     let mut parts = Vec::new();
     for (index, server) in request.route.servers.iter().enumerate() {
         let mut own = Map::new();
@@ -272,7 +283,8 @@ mod tests {
         let a = json!({"toolsListChanged": false, "resourceSubscriptions": ["a:1"]});
         let b = json!({"toolsListChanged": true, "resourceSubscriptions": ["b:1"], "promptsListChanged": true});
         let merged = merge([&a, &b].into_iter().filter_map(Value::as_object));
-        let expected = json!({"toolsListChanged": true, "resourceSubscriptions": ["a:1", "b:1"], "promptsListChanged": true});
+        let expected =
+            json!({"toolsListChanged": true, "resourceSubscriptions": ["a:1", "b:1"], "promptsListChanged": true});
         assert_eq!(Value::Object(merged), expected);
     }
 

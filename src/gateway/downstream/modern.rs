@@ -21,7 +21,8 @@ pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelop
         // Over HTTP a modern client sends none that mean anything: leaving is its way to cancel.
         MessageKind::Notification => respond::accepted(),
         MessageKind::Response { .. } => {
-            let error = GatewayError::new(Kind::InvalidRequest, "clients send no JSON-RPC responses from 2026-07-28 on");
+            let error =
+                GatewayError::new(Kind::InvalidRequest, "clients send no JSON-RPC responses from 2026-07-28 on");
             refused(inbound, Era::Modern, None, &error)
         }
     }

@@ -18,7 +18,9 @@ use tokio::time::Instant;
 /// Handles one message of a legacy client; a request's answer is written to `log`.
 pub(crate) async fn answer_on(route: &Arc<RouteState>, session: &Arc<Session>, body: &Bytes, log: &Arc<EventLog>) {
     let outcome = match decoded(body) {
-        Ok(envelope) => answer(route, session, body, &envelope, log).await.map_err(|error| (envelope.id().map(str::to_owned), error)),
+        Ok(envelope) => answer(route, session, body, &envelope, log)
+            .await
+            .map_err(|error| (envelope.id().map(str::to_owned), error)),
         Err(error) => Err((None, error)),
     };
     if let Err((id, error)) = outcome

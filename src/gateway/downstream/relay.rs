@@ -163,7 +163,12 @@ async fn pass_large(
 }
 
 /// Writes a large JSON answer as one event.
-pub(crate) async fn write_large(held: Vec<Bytes>, mut rest: JsonBody, deadline: Instant, log: &Arc<EventLog>) -> Result<(), GatewayError> {
+pub(crate) async fn write_large(
+    held: Vec<Bytes>,
+    mut rest: JsonBody,
+    deadline: Instant,
+    log: &Arc<EventLog>,
+) -> Result<(), GatewayError> {
     let (mut event, head) = EventWriter::begin(None, Some("message"));
     log.write_once(head).await;
     for piece in held {
@@ -202,7 +207,13 @@ pub(crate) struct EventRelay {
 }
 
 impl EventRelay {
-    pub(crate) fn new(stream: EventStream, id: &str, edits: AnswerEdits, deadline: Instant, in_flight: InFlight) -> Self {
+    pub(crate) fn new(
+        stream: EventStream,
+        id: &str,
+        edits: AnswerEdits,
+        deadline: Instant,
+        in_flight: InFlight,
+    ) -> Self {
         Self {
             stream,
             id: id.to_owned(),

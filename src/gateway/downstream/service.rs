@@ -44,7 +44,11 @@ impl Inbound<'_> {
 }
 
 impl Handler for Gateway {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, connection: &ConnectionInfo) -> Response<ResponseBody> {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: &ConnectionInfo,
+    ) -> Response<ResponseBody> {
         let running = Arc::clone(&self.running());
         let (parts, body) = request.into_parts();
         let route = match find_route(&running, &parts, connection) {
@@ -126,7 +130,12 @@ async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
 }
 
 /// An error answer that is counted.
-pub(crate) fn refused(inbound: &Inbound<'_>, era: Era, id: Option<&str>, error: &GatewayError) -> Response<ResponseBody> {
+pub(crate) fn refused(
+    inbound: &Inbound<'_>,
+    era: Era,
+    id: Option<&str>,
+    error: &GatewayError,
+) -> Response<ResponseBody> {
     inbound.route.metrics.start(MethodClass::of("")).failed(error.kind);
     respond::error(era, id, error)
 }
@@ -158,12 +167,14 @@ pub(crate) fn accepts_both(headers: &HeaderMap) -> Result<(), GatewayError> {
 
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let kind = wanted.split('/').next().unwrap_or_default();
-    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
-        let range = range.split(';').next().unwrap_or_default().trim();
-        range.eq_ignore_ascii_case(wanted)
-            || range == "*/*"
-            || range.strip_suffix("/*").is_some_and(|prefix| prefix.eq_ignore_ascii_case(kind))
-    })
+    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+        |range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            range.eq_ignore_ascii_case(wanted)
+                || range == "*/*"
+                || range.strip_suffix("/*").is_some_and(|prefix| prefix.eq_ignore_ascii_case(kind))
+        },
+    )
 }
 
 /// A body and its envelope, decoded again from shared bytes: for tasks that outlive the request.

@@ -56,11 +56,15 @@ pub(crate) async fn open(inbound: &Inbound<'_>) -> Response<ResponseBody> {
 fn try_open(inbound: &Inbound<'_>) -> Result<Response<ResponseBody>, GatewayError> {
     let gateway = inbound.gateway;
     if gateway.channels.len() >= inbound.running.snapshot.limits.sessions as usize {
-        return Err(GatewayError::new(Kind::TooManySessions, "the gateway has no room for another session; try again later"));
+        return Err(GatewayError::new(
+            Kind::TooManySessions,
+            "the gateway has no room for another session; try again later",
+        ));
     }
     let id = URL_SAFE_NO_PAD.encode(random_id()?);
     let log = EventLog::anonymous();
-    let channel = Arc::new(Channel { route: inbound.route.id().clone(), log: Arc::clone(&log), session: OnceLock::new() });
+    let channel =
+        Arc::new(Channel { route: inbound.route.id().clone(), log: Arc::clone(&log), session: OnceLock::new() });
     gateway.channels.insert(id.as_str().into(), channel);
     let uri = &inbound.parts.uri;
     let query = uri.query().map_or_else(String::new, |query| format!("{query}&"));
@@ -84,7 +88,9 @@ async fn close_when_read(gateway: Arc<Gateway>, id: String, closed: Cancellation
 /// The stream that a POST names in its address.
 pub(crate) fn session_parameter(inbound: &Inbound<'_>) -> Option<String> {
     let query = inbound.parts.uri.query()?;
-    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == PARAMETER).map(|(_, value)| value.into_owned())
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == PARAMETER)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Takes a message; its answer goes to the stream.

@@ -4,9 +4,9 @@
 //! timer per request. This one takes a timer per connection and a store per change of phase.
 
 use super::super::downstream::body::ResponseBody;
+use crate::gateway::error::GatewayError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use crate::gateway::error::GatewayError;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;

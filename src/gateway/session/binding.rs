@@ -35,7 +35,11 @@ impl Binding {
     }
 
     /// The server's session, opened if it has to be.
-    pub(crate) async fn session(&self, route: &RouteState, server: &ServerState) -> Result<Arc<UpstreamSession>, GatewayError> {
+    pub(crate) async fn session(
+        &self,
+        route: &RouteState,
+        server: &ServerState,
+    ) -> Result<Arc<UpstreamSession>, GatewayError> {
         if let Some(session) = self.current(server) {
             return Ok(session);
         }

@@ -50,7 +50,13 @@ pub(crate) fn deliver(client: &Arc<Session>, server: &str, message: &Bytes, log:
 }
 
 /// Reads a list again in the background, then tells the client on `log`, or on the GET stream if `log` has ended by then.
-pub(crate) fn refresh_then_offer(client: &Arc<Session>, server: &str, kind: ListKind, message: Bytes, log: &Arc<EventLog>) {
+pub(crate) fn refresh_then_offer(
+    client: &Arc<Session>,
+    server: &str,
+    kind: ListKind,
+    message: Bytes,
+    log: &Arc<EventLog>,
+) {
     let (client, server, log) = (Arc::clone(client), server.to_owned(), Arc::clone(log));
     tokio::spawn(async move {
         client.refresh_list(&server, kind).await;

@@ -12,8 +12,8 @@ use crate::ir::ids::ObjectId;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,13 @@ struct InFlight {
 }
 
 impl Session {
-    pub(crate) fn new(id: String, route: ObjectId, hello: Hello, gateway: Weak<Gateway>, unsolicited: Arc<EventLog>) -> Arc<Self> {
+    pub(crate) fn new(
+        id: String,
+        route: ObjectId,
+        hello: Hello,
+        gateway: Weak<Gateway>,
+        unsolicited: Arc<EventLog>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
             route,
@@ -185,7 +191,12 @@ impl Session {
     // --- calls in flight ---
 
     /// Notes a call until the returned guard is dropped.
-    pub(crate) fn begin_call(self: &Arc<Self>, id: &str, server: &str, limit: usize) -> Result<CallGuard, GatewayError> {
+    pub(crate) fn begin_call(
+        self: &Arc<Self>,
+        id: &str,
+        server: &str,
+        limit: usize,
+    ) -> Result<CallGuard, GatewayError> {
         let mut calls = self.calls.lock();
         if calls.len() >= limit {
             return Err(GatewayError::new(

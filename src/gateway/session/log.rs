@@ -229,7 +229,8 @@ impl State {
         while self.cursor > 0 && (read(self) > RESUME_BYTES || self.entries.len() > MAX_EVENTS) {
             self.drop_oldest();
         }
-        while !self.attached && self.entries.len() > 1 && (self.bytes > UNREAD_BYTES || self.entries.len() > MAX_EVENTS) {
+        while !self.attached && self.entries.len() > 1 && (self.bytes > UNREAD_BYTES || self.entries.len() > MAX_EVENTS)
+        {
             self.drop_oldest();
         }
         // A live reader that takes nothing while tiny events pour in loses the oldest, too.
@@ -298,7 +299,8 @@ impl Drop for LogReader {
             state.attached = false;
             // Pieces that nobody will read must not stand in the way of whole events.
             let cursor = state.cursor;
-            let stale: usize = state.entries.iter().skip(cursor).filter(|entry| entry.once).map(|entry| entry.frame.len()).sum();
+            let stale: usize =
+                state.entries.iter().skip(cursor).filter(|entry| entry.once).map(|entry| entry.frame.len()).sum();
             state.entries.retain(|entry| !entry.once);
             state.bytes -= stale;
             state.unread -= stale;

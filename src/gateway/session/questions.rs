@@ -52,7 +52,9 @@ impl Questions {
     /// Closes the question that its server takes back, and names the client's id for it, as JSON text.
     pub(crate) fn withdrawn(&self, server: &str, id: &str) -> Option<String> {
         let mut open = self.open.lock();
-        let number = open.iter().find_map(|(number, question)| (question.server == server && *question.id == *id).then_some(*number))?;
+        let number = open
+            .iter()
+            .find_map(|(number, question)| (question.server == server && *question.id == *id).then_some(*number))?;
         open.remove(&number);
         Some(format!("\"{ID_PREFIX}{number}\""))
     }
@@ -60,7 +62,9 @@ impl Questions {
     /// The server that waits for progress under `token` (JSON text).
     pub(crate) fn server_of_token(&self, token: &str) -> Option<String> {
         let open = self.open.lock();
-        open.values().find(|question| question.progress_token.as_deref() == Some(token)).map(|question| question.server.clone())
+        open.values()
+            .find(|question| question.progress_token.as_deref() == Some(token))
+            .map(|question| question.server.clone())
     }
 
     /// Whether any question waits for the client.
