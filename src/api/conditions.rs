@@ -11,7 +11,7 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 macro_rules! names {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         $vis enum $name { $($(#[$variant_meta])* $variant,)* }
 
         impl $name {
@@ -148,7 +148,7 @@ names! {
 }
 
 /// Whether a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -170,15 +170,17 @@ impl ConditionStatus {
 }
 
 /// What an object's condition should be, before time comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
     /// What it is about.
+    #[serde(rename = "type")]
     pub type_: ConditionType,
     /// Whether it holds.
     pub status: ConditionStatus,
     /// Why, for programs.
     pub reason: Reason,
     /// Why, for people: the field, and the way out.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 

@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub gateway: ObjectId,
     /// Where to accept connections, by name.
     pub listeners: Vec<Listener>,
-    /// What to serve, most specific match first.
+    /// What to serve, oldest first: the most specific match takes a request, and of equal ones the first.
     pub routes: Vec<Route>,
     /// The child MCP servers that routes name, by id.
     pub backends: BTreeMap<ObjectId, Backend>,
@@ -135,7 +135,7 @@ pub struct NameValue {
 pub enum Access {
     /// Everyone, because a policy said so (or because this is a laptop's loopback).
     Anonymous,
-    /// No one: the route's policy is invalid or unresolved. The data plane answers 503.
+    /// No one: the route's policy is unresolved, or what it cannot do without is missing. The data plane answers 503.
     Unavailable {
         /// Why, for the operator of the gateway; clients do not see it.
         reason: String,

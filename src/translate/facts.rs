@@ -105,8 +105,10 @@ pub struct Facts {
     pub secrets: BTreeMap<ObjectId, Secret>,
     /// Services that backends name.
     pub services: BTreeMap<ObjectId, Service>,
-    /// Ready addresses of the pods that run `stdio` and `http` backends, by `MCPBackend`.
-    pub endpoints: BTreeMap<ObjectId, Vec<Endpoint>>,
+    /// Keys of `ConfigMap`s that backends name.
+    pub config_maps: BTreeMap<ObjectId, BTreeSet<String>>,
+    /// Addresses of the ready pods that run `stdio` and `http` backends, by `MCPBackend`.
+    pub pods: BTreeMap<ObjectId, BTreeSet<String>>,
     /// Servers of other operators: `Kind.group`, then the object.
     pub servers: BTreeMap<GroupKind, BTreeMap<ObjectId, Server>>,
 }
@@ -138,7 +140,7 @@ pub enum Content {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Service {
     /// Ready addresses behind each port, from its `EndpointSlice`s.
-    pub ports: BTreeMap<u16, Vec<Endpoint>>,
+    pub ports: BTreeMap<u16, BTreeSet<Endpoint>>,
 }
 
 /// A server of another operator.

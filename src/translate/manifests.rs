@@ -200,7 +200,7 @@ fn object(document: &Document<'_>) -> Result<Object, Vec<Mistake>> {
 /// Reads one document as a `T` and refuses fields that `T`'s schema does not have.
 fn read_strictly<T: DeserializeOwned + CustomResourceExt>(text: &str) -> Result<Box<T>, Vec<Mistake>> {
     let shape: Node = read(text).map_err(one)?;
-    let unknown: Vec<Mistake> = unknown_fields(&shape, &schema::<T>()).into_iter().map(Mistake::from).collect();
+    let unknown: Vec<Mistake> = unknown_fields(&shape, schema::<T>()).into_iter().map(Mistake::from).collect();
     if unknown.is_empty() { read(text).map(Box::new).map_err(one) } else { Err(unknown) }
 }
 

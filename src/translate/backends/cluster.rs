@@ -1,0 +1,167 @@
+//! Targets in a cluster: pods that the operator runs, Services, remote servers, and servers of other operators.
+
+use super::{Candidate, Unusable, Variant, url};
+use crate::api::backend::{RemoteServer, ServerRef, ServiceServer};
+use crate::api::conditions::Reason;
+use crate::api::pod::{EnvFromSource, EnvSourceRef, EnvVar};
+use crate::ir::ids::{ObjectId, SecretKey};
+use crate::ir::snapshot::{AddressPolicy, Endpoint, Target, Transport, UpstreamTls};
+use crate::translate::facts::{Cluster, Content, GroupKind};
+use crate::translate::naming::{SHIM_PATH, SHIM_PORT, backend_service, service_host};
+use crate::translate::problem::Problem;
+
+/// Where the backend is in this cluster.
+pub(super) fn target(candidate: &Candidate<'_>, cluster: &Cluster) -> Result<Target, Unusable> {
+    let transport = candidate.variant.transport();
+    match candidate.variant {
+        Variant::Stdio(_) => Ok(inside(transport, SHIM_PATH, pods(candidate, SHIM_PORT))),
+        Variant::Http(server) => Ok(inside(transport, &server.path, pods(candidate, server.port))),
+        Variant::Service(server) => Ok(inside(transport, &server.path, service(candidate, server)?)),
+        Variant::Remote(server) => remote(candidate, server, AddressPolicy::PublicOnly),
+        Variant::ServerRef(reference) => other_operators(candidate, reference, cluster),
+    }
+}
+
+/// A server inside the cluster, whose addresses the cluster itself chose.
+fn inside(transport: Transport, path: &str, endpoints: Vec<Endpoint>) -> Target {
+    Target::Http { transport, endpoints, path: path.to_owned(), host: None, tls: None, addresses: AddressPolicy::Any }
+}
+
+/// Ready pods, or the headless Service's name while none is known: the data plane resolves it again and again.
+fn pods(candidate: &Candidate<'_>, port: u16) -> Vec<Endpoint> {
+    let ready = candidate.facts.pods.get(candidate.id).into_iter().flatten();
+    let endpoints: Vec<Endpoint> = ready.map(|host| Endpoint { host: host.clone(), port }).collect();
+    if !endpoints.is_empty() {
+        return endpoints;
+    }
+    let service = ObjectId::new(&candidate.id.namespace, backend_service(&candidate.id.name));
+    vec![Endpoint { host: service_host(&service), port }]
+}
+
+/// The endpoints behind a Service's port, not its one virtual address: health and load are per endpoint.
+fn service(candidate: &Candidate<'_>, server: &ServiceServer) -> Result<Vec<Endpoint>, Unusable> {
+    let id = ObjectId::new(&candidate.id.namespace, &server.name);
+    let missing = |message: String| Unusable::Unresolved(Problem::new(Reason::ServiceNotFound, message));
+    let Some(known) = candidate.facts.services.get(&id) else {
+        return Err(missing(format!("spec.service.name: Service {} does not exist in this namespace", server.name)));
+    };
+    let Some(endpoints) = known.ports.get(&server.port) else {
+        let ports: Vec<String> = known.ports.keys().map(u16::to_string).collect();
+        return Err(missing(format!(
+            "spec.service.port: Service {} has no port {}; it has {}",
+            server.name,
+            server.port,
+            ports.join(", ")
+        )));
+    };
+    if endpoints.is_empty() {
+        return Ok(vec![Endpoint { host: service_host(&id), port: server.port }]);
+    }
+    Ok(endpoints.iter().cloned().collect())
+}
+
+/// A server outside, by its URL.
+pub(super) fn remote(
+    candidate: &Candidate<'_>,
+    server: &RemoteServer,
+    addresses: AddressPolicy,
+) -> Result<Target, Unusable> {
+    let mut target = url::target("spec.remote.url", &server.url, candidate.variant.transport(), addresses)
+        .map_err(Unusable::Refused)?;
+    if let (Some(wanted), Target::Http { tls, .. }) = (&server.tls, &mut target) {
+        if tls.is_none() {
+            return Err(Unusable::Refused(Problem::invalid("spec.remote.tls goes with an https:// URL")));
+        }
+        let reference = &wanted.ca_certificate_ref;
+        let key = SecretKey::new(&candidate.id.namespace, &reference.name, &reference.key);
+        match candidate.facts.secrets.get(&key.secret).and_then(|secret| secret.keys.get(&key.key)) {
+            Some(Content::Certificates) => *tls = Some(UpstreamTls { server_name: None, ca: Some(key) }),
+            found => {
+                let what = if found.is_some() { "holds no PEM certificate" } else { "does not exist" };
+                let message = format!(
+                    "spec.remote.tls.caCertificateRef: key {} of Secret {} {what}",
+                    reference.key, reference.name
+                );
+                return Err(Unusable::Unresolved(Problem::new(Reason::InvalidCertificateRef, message)));
+            }
+        }
+    }
+    Ok(target)
+}
+
+/// A server that another operator runs, by the address in its status.
+fn other_operators(candidate: &Candidate<'_>, reference: &ServerRef, cluster: &Cluster) -> Result<Target, Unusable> {
+    let kind = GroupKind { group: reference.group.clone(), kind: reference.kind.clone() };
+    let unresolved = |reason, message: String| Unusable::Unresolved(Problem::new(reason, message));
+    if !cluster.server_kinds.contains(&kind) {
+        let known: Vec<String> = cluster.server_kinds.iter().map(GroupKind::to_string).collect();
+        return Err(unresolved(
+            Reason::InvalidKind,
+            format!("spec.serverRef: {kind} is not among the kinds that the operator follows: {}", known.join(", ")),
+        ));
+    }
+    let id = ObjectId::new(&candidate.id.namespace, &reference.name);
+    let Some(server) = candidate.facts.servers.get(&kind).and_then(|servers| servers.get(&id)) else {
+        return Err(unresolved(
+            Reason::ServerNotFound,
+            format!("spec.serverRef: {} {} does not exist in this namespace", reference.kind, reference.name),
+        ));
+    };
+    let Some(address) = &server.url else {
+        return Err(unresolved(
+            Reason::ServerNotFound,
+            format!("spec.serverRef: {} {} has no address in its status yet", reference.kind, reference.name),
+        ));
+    };
+    let field = format!("spec.serverRef: the address of {} {}", reference.kind, reference.name);
+    url::target(&field, address, candidate.variant.transport(), AddressPolicy::Any)
+        .map_err(|problem| unresolved(Reason::ServerNotFound, problem.message))
+}
+
+/// Secrets and `ConfigMap`s that the environment of a pod names and that do not exist. The pod waits for them; the
+/// backend is none the less where it is.
+pub(super) fn missing_env(candidate: &Candidate<'_>) -> Vec<Problem> {
+    let (variant, env, sources) = match candidate.variant {
+        Variant::Stdio(server) => ("stdio", &server.env, &server.env_from),
+        Variant::Http(server) => ("http", &server.env, &server.env_from),
+        Variant::Service(_) | Variant::Remote(_) | Variant::ServerRef(_) => return Vec::new(),
+    };
+    let variables = env.iter().filter_map(|variable| missing_value(candidate, variant, variable));
+    let wholes =
+        sources.iter().enumerate().filter_map(|(index, source)| missing_source(candidate, variant, index, source));
+    variables.chain(wholes).collect()
+}
+
+fn missing_value(candidate: &Candidate<'_>, variant: &str, variable: &EnvVar) -> Option<Problem> {
+    let source = variable.value_from.as_ref()?;
+    let field = format!("spec.{variant}.env[{}].valueFrom", variable.name);
+    if let Some(reference) = &source.secret_key_ref {
+        return candidate.secret(&format!("{field}.secretKeyRef"), reference).err();
+    }
+    let reference = source.config_map_key_ref.as_ref()?;
+    let id = ObjectId::new(&candidate.id.namespace, &reference.name);
+    let keys = candidate.facts.config_maps.get(&id);
+    (!keys.is_some_and(|keys| keys.contains(&reference.key))).then(|| {
+        let message = format!(
+            "{field}.configMapKeyRef: ConfigMap {} or its key {} does not exist",
+            reference.name, reference.key
+        );
+        Problem::new(Reason::ConfigMapNotFound, message)
+    })
+}
+
+fn missing_source(candidate: &Candidate<'_>, variant: &str, index: usize, source: &EnvFromSource) -> Option<Problem> {
+    let required = |reference: &Option<EnvSourceRef>| {
+        let reference = reference.as_ref().filter(|reference| !reference.optional)?;
+        Some(ObjectId::new(&candidate.id.namespace, &reference.name))
+    };
+    let missing = |reason, kind: &str, id: ObjectId| {
+        let field = format!("spec.{variant}.envFrom[{index}]");
+        Problem::new(reason, format!("{field}: {kind} {} does not exist in this namespace; create it", id.name))
+    };
+    let secret = required(&source.secret_ref).filter(|id| !candidate.facts.secrets.contains_key(id));
+    let config_map = required(&source.config_map_ref).filter(|id| !candidate.facts.config_maps.contains_key(id));
+    secret
+        .map(|id| missing(Reason::SecretNotFound, "Secret", id))
+        .or_else(|| config_map.map(|id| missing(Reason::ConfigMapNotFound, "ConfigMap", id)))
+}

@@ -1,0 +1,244 @@
+//! Gateways: what each one serves, put together of listeners, routes and backends.
+
+use super::access::{self, Verdict};
+use super::attach::Attachment;
+use super::backends::CheckedBackend;
+use super::claims::{Claims, Site};
+use super::inputs::Inputs;
+use super::listeners::{self, CheckedListener};
+use super::plan::{GatewayPlan, ListenerPlan};
+use super::policies::Policies;
+use super::problem::{Problem, accepted, accepted_without, join, refused, resolved_refs};
+use super::routes::CheckedRoute;
+use super::settings::{self, Settings};
+use super::{secrets, size};
+use crate::api::conditions::Reason;
+use crate::ir::generation::MAX_SNAPSHOT_BYTES;
+use crate::ir::ids::ObjectId;
+use crate::ir::snapshot::{Access, Route, SNAPSHOT_VERSION, Snapshot};
+use std::collections::BTreeMap;
+
+/// A gateway with what is decided about itself, before any route is looked at.
+pub(super) struct CheckedGateway<'a> {
+    pub(super) listeners: Vec<CheckedListener<'a>>,
+    settings: Result<Settings, Problem>,
+}
+
+/// What became of each route at one gateway.
+pub(super) type Outcomes<'a> = BTreeMap<&'a ObjectId, Outcome>;
+
+/// What became of a route at a gateway.
+pub(super) enum Outcome {
+    /// It is in the snapshot, but for these matches.
+    Served { lost: Vec<Problem> },
+    /// It is in the snapshot and answers 503.
+    Unavailable(Problem),
+    /// It is not in the snapshot.
+    Refused(Problem),
+}
+
+/// All that decides about routes, whatever the gateway.
+pub(super) struct World<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) backends: &'a BTreeMap<&'a ObjectId, CheckedBackend<'a>>,
+    pub(super) routes: &'a BTreeMap<&'a ObjectId, CheckedRoute<'a>>,
+    pub(super) attachments: &'a BTreeMap<&'a ObjectId, Vec<Attachment<'a>>>,
+    pub(super) policies: &'a Policies<'a>,
+}
+
+/// Checks every gateway by itself.
+pub(super) fn check(inputs: &Inputs) -> BTreeMap<&ObjectId, CheckedGateway<'_>> {
+    let one = |(id, gateway)| {
+        let gateway: &crate::api::McpGateway = gateway;
+        let listeners = listeners::check(id, &gateway.spec.listeners, &inputs.mode, &inputs.facts);
+        (id, CheckedGateway { listeners, settings: settings::of_gateway(&gateway.spec) })
+    };
+    inputs.gateways.iter().map(one).collect()
+}
+
+/// Puts together what one gateway serves, and says what became of each route there.
+pub(super) fn assemble<'a>(
+    id: &ObjectId,
+    gateway: &CheckedGateway<'_>,
+    world: &World<'a>,
+) -> (GatewayPlan, Outcomes<'a>) {
+    let Ok(settings) = acceptable(gateway) else {
+        return (plan(gateway, None), unserved(id, world));
+    };
+    let (routes, mut outcomes) = routes(id, settings, world);
+    let (snapshot, too_large) = size::fit(snapshot(id, gateway, settings, routes, world), MAX_SNAPSHOT_BYTES);
+    for route in too_large {
+        if let Some(outcome) = outcomes.get_mut(&route) {
+            *outcome = Outcome::Refused(Problem::new(
+                Reason::SnapshotTooLarge,
+                format!(
+                    "with this route the configuration of MCPGateway {id} would exceed {MAX_SNAPSHOT_BYTES} bytes compressed; make the route smaller or use another gateway"
+                ),
+            ));
+        }
+    }
+    (plan(gateway, Some(snapshot)), outcomes)
+}
+
+/// The settings of a gateway that can be run: it has some, and at least one listener to serve.
+fn acceptable<'g>(gateway: &'g CheckedGateway<'_>) -> Result<&'g Settings, Problem> {
+    let settings = gateway.settings.as_ref().map_err(Clone::clone)?;
+    if gateway.listeners.iter().any(|listener| listener.served.is_some()) {
+        return Ok(settings);
+    }
+    let problems = listener_problems(gateway);
+    let message = if problems.is_empty() {
+        "spec.listeners is empty; name at least one listener".to_owned()
+    } else {
+        join(&problems)
+    };
+    Err(Problem::new(Reason::ListenersNotValid, message))
+}
+
+fn listener_problems(gateway: &CheckedGateway<'_>) -> Vec<Problem> {
+    gateway
+        .listeners
+        .iter()
+        .filter(|listener| listener.served.is_none())
+        .flat_map(|listener| listener.accepted.as_ref().err().into_iter().chain(&listener.refs))
+        .cloned()
+        .collect()
+}
+
+/// No route is served by a gateway that is not.
+fn unserved<'a>(id: &ObjectId, world: &World<'a>) -> Outcomes<'a> {
+    let problem =
+        Problem::new(Reason::ListenersNotValid, format!("MCPGateway {id} cannot be served; its conditions say why"));
+    world.attachments.keys().map(|route| (*route, Outcome::Refused(problem.clone()))).collect()
+}
+
+/// The routes that the gateway serves, oldest first: among equal matches the data plane takes the first.
+fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Route>, Outcomes<'a>) {
+    let mut claims = Claims::default();
+    let mut served = Vec::new();
+    let mut outcomes = Outcomes::new();
+    for (route_id, _) in super::oldest_first(&world.inputs.routes, |route| &route.metadata) {
+        let (Some(route), Some(attachments)) = (world.routes.get(route_id), world.attachments.get(route_id)) else {
+            continue;
+        };
+        let sites = sites(id, attachments);
+        if sites.is_empty() {
+            continue;
+        }
+        let outcome = match admit(id, route_id, route, world) {
+            Err(problem) => Outcome::Refused(problem),
+            Ok((access, unknown)) => {
+                let (matches, lost) = claims.claim(route_id, &sites, &route.matches);
+                if matches.is_empty() {
+                    Outcome::Refused(Problem::new(Reason::Conflicted, join(&lost)))
+                } else {
+                    served.push(Route {
+                        id: route_id.clone(),
+                        listeners: sites.iter().map(|site| site.listener.clone()).collect(),
+                        hostnames: hosts(&sites),
+                        matches,
+                        access,
+                        servers: route.servers.clone(),
+                        timeouts: settings::of_route(&settings.timeouts, route.spec.timeouts.as_ref()),
+                    });
+                    unknown.map_or(Outcome::Served { lost }, Outcome::Unavailable)
+                }
+            }
+        };
+        outcomes.insert(route_id, outcome);
+    }
+    (served, outcomes)
+}
+
+/// Everything that a route is attached to at one gateway: several parentRefs may name its listeners.
+fn sites(gateway: &ObjectId, attachments: &[Attachment<'_>]) -> Vec<Site> {
+    let mut sites: BTreeMap<&str, &Site> = BTreeMap::new();
+    let here = attachments.iter().filter(|attachment| attachment.gateway == *gateway);
+    for site in here.filter_map(|attachment| attachment.sites.as_ref().ok()).flatten() {
+        sites.insert(&site.listener, site);
+    }
+    sites.into_values().cloned().collect()
+}
+
+/// The hosts of all sites. A site without hosts is there for all of its listener's, so then nothing narrows the route.
+fn hosts(sites: &[Site]) -> Vec<String> {
+    if sites.iter().any(|site| site.hosts.is_empty()) {
+        return Vec::new();
+    }
+    let mut hosts: Vec<String> = sites.iter().flat_map(|site| site.hosts.clone()).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// Whether a route is served at all, to whom, and the problem when nobody knows to whom.
+fn admit(
+    gateway: &ObjectId,
+    id: &ObjectId,
+    route: &CheckedRoute<'_>,
+    world: &World<'_>,
+) -> Result<(Access, Option<Problem>), Problem> {
+    if let Some(problem) = &route.refused {
+        return Err(problem.clone());
+    }
+    match access::decide(world.policies, gateway, id, &world.inputs.mode) {
+        Verdict::Refuse(problem) => Err(problem),
+        Verdict::Unknown(problem) => Ok((Access::Unavailable { reason: problem.message.clone() }, Some(problem))),
+        Verdict::Admit(access) => match &route.unavailable {
+            Some(reason) => Ok((Access::Unavailable { reason: reason.clone() }, None)),
+            None => Ok((access, None)),
+        },
+    }
+}
+
+fn snapshot(
+    id: &ObjectId,
+    gateway: &CheckedGateway<'_>,
+    settings: &Settings,
+    routes: Vec<Route>,
+    world: &World<'_>,
+) -> Snapshot {
+    let named = routes.iter().flat_map(size::backends);
+    let backends = named.filter_map(|id| Some((id.clone(), world.backends.get(id)?.served.clone()?))).collect();
+    // Destructured without `..`, so that a new setting cannot be forgotten.
+    let Settings { protocol, sessions, timeouts, drain, limits } = settings;
+    Snapshot {
+        version: SNAPSHOT_VERSION,
+        gateway: id.clone(),
+        listeners: gateway.listeners.iter().filter_map(|listener| listener.served.clone()).collect(),
+        routes,
+        backends,
+        protocol: protocol.clone(),
+        sessions: sessions.clone(),
+        timeouts: timeouts.clone(),
+        drain: drain.clone(),
+        limits: limits.clone(),
+    }
+}
+
+fn plan(gateway: &CheckedGateway<'_>, snapshot: Option<Snapshot>) -> GatewayPlan {
+    let refs: Vec<Problem> = gateway.listeners.iter().flat_map(|listener| listener.refs.clone()).collect();
+    let accepted = match acceptable(gateway) {
+        Err(problem) => refused(&problem),
+        Ok(_) => accepted_without(Reason::ListenersNotValid, &listener_problems(gateway)),
+    };
+    GatewayPlan {
+        secrets: snapshot.as_ref().map(secrets::named_by).unwrap_or_default(),
+        conditions: vec![accepted, resolved_refs(&refs)],
+        listeners: gateway.listeners.iter().map(|listener| listener_plan(listener, snapshot.as_ref())).collect(),
+        snapshot,
+    }
+}
+
+fn listener_plan(listener: &CheckedListener<'_>, snapshot: Option<&Snapshot>) -> ListenerPlan {
+    let name = &listener.spec.name;
+    let is_here = |route: &&Route| listener.served.is_some() && route.listeners.contains(name);
+    ListenerPlan {
+        name: name.clone(),
+        attached_routes: snapshot.map_or(0, |snapshot| snapshot.routes.iter().filter(is_here).count()),
+        conditions: vec![
+            listener.accepted.as_ref().map_or_else(refused, |()| accepted()),
+            resolved_refs(&listener.refs),
+        ],
+    }
+}

@@ -1,0 +1,66 @@
+//! What to say about routes and backends, once it is known what every gateway serves.
+
+use super::attach::Attachment;
+use super::backends::CheckedBackend;
+use super::gateways::{Outcome, Outcomes};
+use super::plan::{BackendPlan, GatewayPlan, ParentPlan, RoutePlan};
+use super::problem::{accepted, accepted_without, refused, resolved_refs};
+use super::routes::CheckedRoute;
+use crate::api::conditions::{Finding, Reason};
+use crate::ir::ids::ObjectId;
+use std::collections::BTreeMap;
+
+/// What to say about every route, at each of its parents.
+pub(super) fn of_routes(
+    routes: &BTreeMap<&ObjectId, CheckedRoute<'_>>,
+    attachments: &BTreeMap<&ObjectId, Vec<Attachment<'_>>>,
+    outcomes: &BTreeMap<&ObjectId, Outcomes<'_>>,
+) -> BTreeMap<ObjectId, RoutePlan> {
+    let one = |(id, route): (&&ObjectId, &CheckedRoute<'_>)| {
+        let parents = attachments.get(id).map(Vec::as_slice).unwrap_or_default().iter();
+        let parents = parents.map(|attachment| ParentPlan {
+            gateway: attachment.gateway.clone(),
+            section_name: attachment.parent.section_name.clone(),
+            conditions: vec![
+                accepted_at(route, attachment, outcomes.get(&attachment.gateway).and_then(|outcomes| outcomes.get(id))),
+                resolved_refs(&route.refs),
+            ],
+        });
+        ((*id).clone(), RoutePlan { parents: parents.collect() })
+    };
+    routes.iter().map(one).collect()
+}
+
+/// Whether a route is accepted at one parent.
+fn accepted_at(route: &CheckedRoute<'_>, attachment: &Attachment<'_>, outcome: Option<&Outcome>) -> Finding {
+    match (&attachment.sites, outcome) {
+        (Err(problem), _) | (Ok(_), Some(Outcome::Refused(problem) | Outcome::Unavailable(problem))) => {
+            refused(problem)
+        }
+        (Ok(_), Some(Outcome::Served { lost })) => {
+            accepted_without(Reason::PartiallyInvalid, &[route.left_out.as_slice(), lost].concat())
+        }
+        // A route with a site is looked at by its gateway, so there is an outcome.
+        (Ok(_), None) => accepted(),
+    }
+}
+
+/// What to say about every backend, and which gateways can report on it.
+pub(super) fn of_backends(
+    backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
+    gateways: &BTreeMap<ObjectId, GatewayPlan>,
+) -> BTreeMap<ObjectId, BackendPlan> {
+    let one = |(id, backend): (&&ObjectId, &CheckedBackend<'_>)| {
+        let holds_it =
+            |plan: &GatewayPlan| plan.snapshot.as_ref().is_some_and(|snapshot| snapshot.backends.contains_key(*id));
+        let plan = BackendPlan {
+            conditions: vec![
+                backend.accepted.as_ref().map_or_else(refused, |()| accepted()),
+                resolved_refs(&backend.refs),
+            ],
+            gateways: gateways.iter().filter(|(_, plan)| holds_it(plan)).map(|(gateway, _)| gateway.clone()).collect(),
+        };
+        ((*id).clone(), plan)
+    };
+    backends.iter().map(one).collect()
+}
