@@ -198,18 +198,15 @@ impl<'a> Scanner<'a> {
     fn plain(&mut self) {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;
-        /// High bits where a byte of `word` is zero (and perhaps where a byte above such a one is 1).
-        #[inline]
-        const fn zeros(word: u64) -> u64 {
-            word.wrapping_sub(ONES) & !word
-        }
         while let Some(chunk) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk::<8>) {
             let word = u64::from_le_bytes(*chunk);
-            let quotes = zeros(word ^ (ONES * u64::from(b'"')));
-            let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
-            let controls = word.wrapping_sub(ONES * 0x20) & !word;
-            // A false hit can only stand above a true one, so the lowest bit is exact.
-            let hits = (quotes | backslashes | controls) & HIGHS;
+            // Subtracting borrows into the high bit of a byte that is too small: one that was the quote, the backslash,
+            // or below the space. Bytes whose high bit was set before are none of these. A false hit can only stand above a
+            // true one, so the lowest is exact.
+            let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+            let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+            let controls = word.wrapping_sub(ONES * 0x20);
+            let hits = (quotes | backslashes | controls) & !word & HIGHS;
             if hits != 0 {
                 self.pos += (hits.trailing_zeros() / 8) as usize;
                 return;
@@ -283,10 +280,12 @@ impl<'a> Scanner<'a> {
 }
 
 /// The content of a validated string, unescaped; `None` when an escape names half of a surrogate pair alone.
+#[inline]
 pub(super) fn unescape(content: &str, escaped: bool) -> Option<Cow<'_, str>> {
-    if !escaped {
-        return Some(Cow::Borrowed(content));
-    }
+    if escaped { unescape_copy(content).map(Cow::Owned) } else { Some(Cow::Borrowed(content)) }
+}
+
+fn unescape_copy(content: &str) -> Option<String> {
     let mut out = String::with_capacity(content.len());
     let mut rest = content;
     while let Some((plain, tail)) = rest.split_once('\\') {
@@ -296,7 +295,7 @@ pub(super) fn unescape(content: &str, escaped: bool) -> Option<Cow<'_, str>> {
         rest = tail;
     }
     out.push_str(rest);
-    Some(Cow::Owned(out))
+    Some(out)
 }
 
 /// The character an escape stands for, and what follows. `tail` begins after the backslash.
@@ -345,8 +344,8 @@ impl<'a> Keys<'a> {
 
     /// Adds a key; false when it was there.
     pub(super) fn insert(&mut self, key: Cow<'a, str>) -> bool {
-        if self.many.is_none()
-            && let Cow::Borrowed(plain) = key
+        if let Cow::Borrowed(plain) = key
+            && self.many.is_none()
             && self.len < FEW_KEYS
         {
             if self.few[..self.len].contains(&plain) {
