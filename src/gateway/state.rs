@@ -30,7 +30,7 @@ pub struct Gateway {
     pub(crate) channels: Channels,
     pub(crate) metrics: Arc<Metrics>,
     closing: CancellationToken,
-    this: Weak<Gateway>,
+    this: Weak<Self>,
 }
 
 /// One generation, compiled.

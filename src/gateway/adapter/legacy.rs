@@ -7,7 +7,7 @@ use super::reply::{Reply, is_result};
 use crate::gateway::catalog::{Catalog, ListKind};
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::Envelope;
-use crate::gateway::mcp::json::Object;
+use crate::gateway::mcp::json::{Object, Value};
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::splice::{Edits, json_string};
 use crate::gateway::mcp::version::Era;
@@ -223,22 +223,22 @@ impl LegacyRequest<'_> {
             let message = self.forward(server, self.body.clone()).await?.reply.into_message(self.id).await?;
             let envelope = crate::gateway::mcp::envelope::decode(&message)?;
             let listed = envelope.result().and_then(|result| result.get("tasks"));
-            if let Some(elements) = listed.as_ref().and_then(|list| list.as_array()) {
+            if let Some(elements) = listed.as_ref().and_then(Value::as_array) {
                 tasks.extend(elements.map(|task| task.text().to_owned()));
             }
         }
         Ok(Handled::own(self.id, &format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))))
     }
 
-    async fn note_task(&self, handled: Handled) -> Result<Handled, GatewayError> {
-        let Handled { reply: Reply::Message(message), from: Some(from) } = handled else { return Ok(handled) };
+    async fn note_task(&self, Handled { reply, from }: Handled) -> Result<Handled, GatewayError> {
+        let message = reply.into_message(self.id).await?;
         let envelope = crate::gateway::mcp::envelope::decode(&message)?;
         if let Some(task) = envelope.result().and_then(|result| result.get_object("task"))
-            && let Some(id) = task.get_str("taskId")
+            && let (Some(id), Some(from)) = (task.get_str("taskId"), &from)
         {
             self.session.remember_task(&id, &from.server);
         }
-        Ok(Handled { reply: Reply::Message(message), from: Some(from) })
+        Ok(Handled { reply: Reply::Message(message), from })
     }
 
     // --- the way to a server ---

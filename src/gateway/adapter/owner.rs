@@ -2,7 +2,7 @@
 //! text. The prefix is routing, not security: whoever forges it reaches a server that the route offers anyway, and what
 //! follows it is protected by the server that made it.
 
-use crate::gateway::state::RouteState;
+use crate::gateway::state::{RouteState, ServerState};
 use crate::ir::ids::ObjectId;
 
 /// Who takes something back.
@@ -24,7 +24,7 @@ impl Owner {
 
 /// Whether a route's task ids must say whose they are.
 pub(crate) fn needed(route: &RouteState) -> bool {
-    route.servers.len() > 1 || route.servers.iter().any(|server| server.has_several_backends())
+    route.servers.len() > 1 || route.servers.iter().any(ServerState::has_several_backends)
 }
 
 /// The server (by position) and backend that a task's id names, and the server's own id.

@@ -40,8 +40,8 @@ pub(super) async fn offer(route: &RouteState, asker: &Asker<'_>, name: &str) -> 
     let (capabilities, instructions) = asker.introduction(route, name).await?;
     let has = |kind: &ListKind| capabilities.get(kind.capability()).is_some_and(|value| !value.is_null());
     let kinds: Vec<ListKind> = ListKind::ALL.into_iter().filter(has).collect();
-    let asked: Vec<_> = kinds.iter().map(|kind| list(route, asker, *kind)).collect();
-    let lists = try_join_all(asked).await?;
+    let listing: Vec<_> = kinds.iter().map(|kind| list(route, asker, *kind)).collect();
+    let lists = try_join_all(listing).await?;
     let mut offer = Offer { capabilities, instructions, ..Offer::default() };
     for (kind, list) in kinds.into_iter().zip(lists) {
         offer.lists[kind.index()] = Arc::new(list);

@@ -166,9 +166,9 @@ impl LogBody {
         }
         match self.reader.poll_frame(context) {
             Poll::Pending => self.keep_alive.poll(context).map(Some),
-            ready => {
+            Poll::Ready(frame) => {
                 self.keep_alive.reset();
-                ready
+                Poll::Ready(frame)
             }
         }
     }

@@ -23,11 +23,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderValue, Response, StatusCode};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Messages in one batch: as many as a session may have calls in flight by default.
 const MAX_BATCH: usize = 64;
+
+/// How long a client is asked to wait before it reconnects: as long as a restarted pod takes at least.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Clients from this revision on expect a priming event and resume streams that a server pauses.
 const RESUMES_SINCE: Version = Version::V2025_11_25;
@@ -91,7 +94,7 @@ pub(crate) fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     let resumed = inbound.header(&LAST_EVENT_ID).and_then(|id| session.resume(id));
     // An event that is no longer known: the stream goes on from now, as the client would get it without the header.
     let reader = resumed.unwrap_or_else(|| session.unsolicited().read());
-    let first = resumes(&session).then(|| session.unsolicited().priming(None));
+    let first = resumes(&session).then(|| session.unsolicited().priming(RETRY));
     respond::events(ResponseBody::Log(LogBody::new(first, reader)))
 }
 
@@ -300,7 +303,7 @@ async fn request(
             let Some(from) = from else { return respond::events(ResponseBody::Empty) };
             let resumes = resumes(session);
             let log = session.open_stream();
-            let first = resumes.then(|| log.priming(None));
+            let first = resumes.then(|| log.priming(RETRY));
             let reader = log.read();
             let call = LegacyCall { id: id.to_owned(), from, resumes, timer: Some(timer) };
             // A task of its own, because a legacy client that loses its connection has not cancelled the call.

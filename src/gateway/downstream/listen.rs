@@ -185,7 +185,9 @@ async fn connect(route: &RouteState, part: &Part) -> Option<(EventStream, Map<St
     let first: Value = serde_json::from_slice(&first).ok()?;
     let mut accepted = first.get("params")?.get("notifications")?.as_object()?.clone();
     if let Some(Value::Array(tasks)) = accepted.get_mut("taskIds") {
-        tasks.iter_mut().for_each(|task| *task = json!(part.edits.task_id(task.as_str().unwrap_or_default())));
+        for task in tasks {
+            *task = json!(part.edits.task_id(task.as_str().unwrap_or_default()));
+        }
     }
     Some((stream, accepted))
 }

@@ -140,13 +140,13 @@ async fn pass_large(
     if peek(&first).method.is_some() {
         return Err(bad_answer("the server sent a request or notification of more than 256 KiB"));
     }
-    let (mut event, head) = EventWriter::begin(None, Some("message"));
+    let (mut writer, head) = EventWriter::begin(None, Some("message"));
     log.write_once(head).await;
-    log.write_once(event.piece(first)).await;
+    log.write_once(writer.piece(first)).await;
     while !last {
         let failure = match tokio::time::timeout_at(call.from.deadline, stream.next()).await {
             Ok(Some(Ok(Event::Part { bytes, last: end }))) => {
-                log.write_once(event.piece(bytes)).await;
+                log.write_once(writer.piece(bytes)).await;
                 last = end;
                 continue;
             }
@@ -155,10 +155,10 @@ async fn pass_large(
             Err(_) => response_timeout(),
         };
         // The head is out: all that can be done is to end this event, unreadable, and say why in the next.
-        log.write_once(event.end()).await;
+        log.write_once(writer.end()).await;
         return Err(failure);
     }
-    log.write_once(event.end()).await;
+    log.write_once(writer.end()).await;
     Ok(())
 }
 
@@ -169,17 +169,17 @@ pub(crate) async fn write_large(
     deadline: Instant,
     log: &Arc<EventLog>,
 ) -> Result<(), GatewayError> {
-    let (mut event, head) = EventWriter::begin(None, Some("message"));
-    log.write_once(head).await;
+    let (mut writer, begin) = EventWriter::begin(None, Some("message"));
+    log.write_once(begin).await;
     for piece in held {
-        log.write_once(event.piece(piece)).await;
+        log.write_once(writer.piece(piece)).await;
     }
     loop {
         let frame = tokio::time::timeout_at(deadline, poll_fn(|context| Pin::new(&mut rest).poll_frame(context))).await;
         let failure = match frame {
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {
-                    log.write_once(event.piece(data)).await;
+                    log.write_once(writer.piece(data)).await;
                 }
                 continue;
             }
@@ -187,7 +187,7 @@ pub(crate) async fn write_large(
             Ok(Some(Err(error))) => Some(error),
             Err(_) => Some(response_timeout()),
         };
-        log.write_once(event.end()).await;
+        log.write_once(writer.end()).await;
         return failure.map_or(Ok(()), Err);
     }
 }
@@ -240,7 +240,7 @@ impl EventRelay {
                 Poll::Ready(event) => self.take(event),
                 Poll::Pending => {
                     if self.deadline.poll(context).is_ready() {
-                        self.fail(response_timeout());
+                        self.fail(&response_timeout());
                         continue;
                     }
                     return Poll::Ready(Some(ready!(self.keep_alive.poll(context))));
@@ -255,8 +255,8 @@ impl EventRelay {
             Some(Ok(Event::Part { bytes, last })) => self.part(bytes, last),
             // Modern streams cannot be resumed; the upstream does not pause them.
             Some(Ok(Event::Paused(_))) => {}
-            Some(Err(error)) => self.fail(error),
-            None => self.fail(unanswered()),
+            Some(Err(error)) => self.fail(&error),
+            None => self.fail(&unanswered()),
         }
     }
 
@@ -275,7 +275,7 @@ impl EventRelay {
                     self.in_flight.ok();
                 }
             }
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -295,11 +295,11 @@ impl EventRelay {
         }
     }
 
-    fn fail(&mut self, error: GatewayError) {
+    fn fail(&mut self, error: &GatewayError) {
         if let Some(event) = self.large.take() {
             self.ready.push_back(event.end());
         }
-        self.ready.push_back(sse_write::event(None, Some("message"), &message::error(Some(&self.id), &error)));
+        self.ready.push_back(sse_write::event(None, Some("message"), &message::error(Some(&self.id), error)));
         self.ended = true;
         self.in_flight.failed(error.kind);
     }

@@ -61,7 +61,7 @@ impl Handler for Gateway {
         let inbound = Inbound { gateway: &self, running: &running, route: &route, parts: &parts };
         match parts.method {
             Method::POST => post(&inbound, body).await,
-            Method::GET => get(&inbound).await,
+            Method::GET => get(&inbound),
             Method::DELETE => legacy::delete(&inbound),
             _ => respond::method_not_allowed(METHODS),
         }
@@ -111,7 +111,7 @@ async fn post(inbound: &Inbound<'_>, body: Incoming) -> Response<ResponseBody> {
 }
 
 /// GET is a legacy session's stream; without a session, the transport of 2024-11-05.
-async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     let modern = inbound.header(&PROTOCOL_VERSION).is_some_and(is_modern);
     if modern {
         return respond::method_not_allowed("POST");
@@ -124,7 +124,7 @@ async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
         return legacy::get(inbound);
     }
     if inbound.running.snapshot.protocol.legacy_sse {
-        return sse_transport::open(inbound).await;
+        return sse_transport::open(inbound);
     }
     respond::method_not_allowed(METHODS)
 }

@@ -46,7 +46,7 @@ impl Channel {
 }
 
 /// Opens a stream.
-pub(crate) async fn open(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+pub(crate) fn open(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     match try_open(inbound) {
         Ok(response) => response,
         Err(error) => refused(inbound, Era::Legacy, None, &error),

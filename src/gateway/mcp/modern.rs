@@ -23,20 +23,21 @@ pub struct ModernRequest<'a> {
     pub name: Option<Cow<'a, str>>,
 }
 
-/// Which era a message is written in, by what it says of itself. `initialize` is legacy whatever version it names.
+/// Which era a message is written in, by what it says of itself. `initialize` is legacy whatever version its parameters
+/// name, unless its `_meta` is modern: then it is a method that the modern era does not have.
 pub fn era(headers: &HeaderMap, envelope: &Envelope<'_>) -> Era {
-    if envelope.method() == "initialize" {
-        return Era::Legacy;
-    }
-    if envelope.method() == "server/discover" {
-        return Era::Modern;
-    }
     let said = envelope.meta().and_then(|meta| meta.get_str(meta::PROTOCOL_VERSION));
-    let header = headers.get(headers::PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
-    match said {
-        // Whoever writes an unknown revision there writes as the modern era does.
-        Some(said) => Version::parse(&said).map_or(Era::Modern, Version::era),
-        None => header.and_then(Version::parse).map_or(Era::Legacy, Version::era),
+    // Whoever writes an unknown revision there writes as the modern era does.
+    if let Some(said) = said {
+        return Version::parse(&said).map_or(Era::Modern, Version::era);
+    }
+    match envelope.method() {
+        "initialize" => Era::Legacy,
+        "server/discover" => Era::Modern,
+        _ => {
+            let header = headers.get(headers::PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+            header.and_then(Version::parse).map_or(Era::Legacy, Version::era)
+        }
     }
 }
 

@@ -193,8 +193,8 @@ impl EventLog {
     }
 
     /// The event that opens a stream for clients that reconnect (2025-11-25): an id, and no data.
-    pub(crate) fn priming(&self, retry: Option<Duration>) -> Bytes {
-        sse_write::priming(&self.event_id(0).unwrap_or_default(), retry)
+    pub(crate) fn priming(&self, retry: Duration) -> Bytes {
+        sse_write::priming(&self.event_id(0).unwrap_or_default(), Some(retry))
     }
 
     async fn room(&self) {
@@ -299,11 +299,11 @@ impl Drop for LogReader {
             state.attached = false;
             // Pieces that nobody will read must not stand in the way of whole events.
             let cursor = state.cursor;
-            let stale: usize =
+            let dropped: usize =
                 state.entries.iter().skip(cursor).filter(|entry| entry.once).map(|entry| entry.frame.len()).sum();
             state.entries.retain(|entry| !entry.once);
-            state.bytes -= stale;
-            state.unread -= stale;
+            state.bytes -= dropped;
+            state.unread -= dropped;
             state.trim();
             wake(state.write_waker.take());
         }
