@@ -1,29 +1,43 @@
-//! The data plane.
+//! The data plane: `serve` in a pod, `run` on a laptop.
 
 use clap::{Parser, Subcommand};
-use mcp_gateway_operator::cli;
+use mcp_gateway_operator::cli::run::{RunArgs, ValidateArgs, run, validate};
 use mcp_gateway_operator::cli::serve::{ServeArgs, serve};
+use mcp_gateway_operator::cli::{Failure, refuse_arguments};
 use mcp_gateway_operator::gateway::state::Gateway;
+use mcp_gateway_operator::shim::exec_entry;
 use std::process::ExitCode;
 
+/// A gateway for the Model Context Protocol
 #[derive(Parser)]
-#[command(name = "mcp-gateway", version, about = "Serves MCP to clients, in front of many MCP servers")]
-struct Arguments {
+#[command(name = "mcp-gateway", version)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the generation in two mounted directories
+    /// Serve the generation in two mounted directories, as in a pod
     Serve(ServeArgs),
+    /// Serve manifests, or an .mcp.json, on this machine, without a cluster
+    Run(RunArgs),
+    /// Check what `run` would serve, and serve nothing
+    Validate(ValidateArgs),
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return cli::refuse_arguments(&error),
+    if let Some(code) = exec_entry() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(&error),
     };
-    let Command::Serve(arguments) = arguments.command;
-    serve::<Gateway>(arguments).unwrap_or_else(|failure| failure.exit())
+    let done = match cli.command {
+        Command::Serve(args) => serve::<Gateway>(args),
+        Command::Run(args) => run::<Gateway>(args),
+        Command::Validate(args) => validate(args),
+    };
+    done.unwrap_or_else(|failure: Failure| failure.exit())
 }

@@ -4,10 +4,11 @@ use super::Failure;
 use crate::gateway::admin;
 use crate::gateway::config::{Engine, Runtime, Source, Watch, follow};
 use crate::gateway::listener::socket::Bind;
-use crate::gateway::telemetry::{self, LogFormat};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The exit code of a process that a second signal ended before it was drained: 128 and SIGINT.
@@ -17,8 +18,8 @@ const INTERRUPTED: u8 = 130;
 pub(super) struct Host {
     pub(super) bind: IpAddr,
     pub(super) admin: SocketAddr,
-    pub(super) log_format: LogFormat,
-    pub(super) log_level: Option<String>,
+    /// Whether any free port will do for `admin` where that one is taken.
+    pub(super) admin_may_move: bool,
 }
 
 impl Host {
@@ -28,8 +29,6 @@ impl Host {
         source: S,
         started: impl FnOnce(&Arc<Runtime<E>>),
     ) -> Result<ExitCode, Failure> {
-        telemetry::init(self.log_format, self.log_level.as_deref())
-            .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -50,9 +49,7 @@ impl Host {
         // Watched before it is read, so that no change falls between the two.
         let watch = Watch::new(source.directories());
         let generation = source.read().map_err(Failure::new)?;
-        let admin = admin::bind(self.admin).map_err(|error| {
-            Failure::new(format!("the admin port {} cannot be had: {error}; choose another with --admin", self.admin))
-        })?;
+        let admin = self.bind_admin()?;
         let runtime = Runtime::<E>::start(&generation, Bind::from(self.bind)).map_err(Failure::new)?;
         drop(generation);
         if let Ok(address) = admin.local_addr() {
@@ -63,6 +60,7 @@ impl Host {
         started(&runtime);
 
         signals.next().await;
+        // From here on nothing changes any more.
         following.abort();
         tokio::select! {
             () = runtime.drain() => Ok(ExitCode::SUCCESS),
@@ -74,6 +72,20 @@ impl Host {
     }
 }
 
+impl Host {
+    fn bind_admin(&self) -> Result<TcpListener, Failure> {
+        let bound = match admin::bind(self.admin) {
+            Err(error) if self.admin_may_move && error.kind() == io::ErrorKind::AddrInUse => {
+                admin::bind(SocketAddr::new(self.admin.ip(), 0))
+            }
+            bound => bound,
+        };
+        let address = self.admin;
+        let advice = "choose another with --admin";
+        bound.map_err(|error| Failure::new(format!("the admin port {address} cannot be had: {error}; {advice}")))
+    }
+}
+
 /// The signals that ask a process to leave.
 struct Signals {
     terminate: Signal,
@@ -81,7 +93,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

@@ -1,14 +1,13 @@
 //! What the binaries do, beyond parsing their arguments.
 
-pub mod client_config;
 pub mod crds;
 #[cfg(feature = "gateway")]
 mod host;
-pub mod import;
 pub mod lint;
 mod lint_world;
 pub mod manifests;
-pub mod mcp_json;
+#[cfg(feature = "gateway")]
+pub mod run;
 mod secret_values;
 #[cfg(feature = "gateway")]
 pub mod serve;
@@ -16,7 +15,7 @@ pub mod serve;
 use std::fmt;
 use std::process::ExitCode;
 
-/// Why a command failed, in a line for its user, and the exit code that goes with it.
+/// Why a command failed, a line per reason for its user, and the exit code that goes with it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     message: String,
@@ -36,7 +35,7 @@ impl Failure {
 
     /// Tells the user, and ends the process accordingly.
     pub fn exit(&self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        self.message.lines().for_each(|line| eprintln!("error: {line}"));
         ExitCode::from(self.code)
     }
 }

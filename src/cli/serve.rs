@@ -4,7 +4,7 @@ use super::Failure;
 use super::host::Host;
 use crate::gateway::config::Engine;
 use crate::gateway::config::directory::Directories;
-use crate::gateway::telemetry::LogFormat;
+use crate::gateway::telemetry::{self, LogFormat};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,5 +33,7 @@ pub struct ServeArgs {
 pub fn serve<E: Engine>(args: ServeArgs) -> Result<ExitCode, Failure> {
     let ServeArgs { snapshot_dir, credentials_dir, bind, admin, log_level } = args;
     let source = Directories { snapshot: snapshot_dir, credentials: credentials_dir };
-    Host { bind, admin, log_format: LogFormat::Json, log_level }.run::<E, _>(source, |_| {})
+    telemetry::init(LogFormat::Json, log_level.as_deref())
+        .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
+    Host { bind, admin, admin_may_move: false }.run::<E, _>(source, |_| {})
 }

@@ -4,7 +4,6 @@ mod exchange;
 mod group;
 mod http_sse;
 mod modern;
-mod real;
 mod security;
 mod session;
 mod stream;
