@@ -12,17 +12,17 @@ const MAX_NAME: usize = 128;
 /// The rules of one server, compiled.
 pub(crate) struct ServerRules<'a> {
     server: &'a Server,
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-    matches: Vec<(&'a CallMatch, Option<GlobSet>)>,
+    include: Option<Globs>,
+    exclude: Option<Globs>,
+    matches: Vec<(&'a CallMatch, Option<Globs>)>,
 }
 
 impl<'a> ServerRules<'a> {
     pub(crate) fn new(server: &'a Server) -> Self {
-        let some = |globs: &[String]| (!globs.is_empty()).then(|| globset(globs));
+        let some = |globs: &[String]| (!globs.is_empty()).then(|| Globs::new(globs));
         Self {
             include: some(&server.tools.include),
-            exclude: globset(&server.tools.exclude),
+            exclude: some(&server.tools.exclude),
             matches: server.matches.iter().map(|call| (call, some(&call.tools))).collect(),
             server,
         }
@@ -51,7 +51,10 @@ impl<'a> ServerRules<'a> {
     }
 
     fn is_included(&self, tool: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| include.is_match(tool)) && !self.exclude.is_match(tool)
+        // Translation refuses globs that do not compile. Were one to slip through, it must show nothing and hide everything.
+        let included = self.include.as_ref().is_none_or(|globs| globs.matches(tool).unwrap_or(false));
+        let excluded = self.exclude.as_ref().is_some_and(|globs| globs.matches(tool).unwrap_or(true));
+        included && !excluded
     }
 
     fn client_name(&self, own: &str, changes: Option<&ToolOverride>) -> Result<String, String> {
@@ -77,7 +80,8 @@ impl<'a> ServerRules<'a> {
         self.matches.is_empty()
             || self.matches.iter().any(|(call, tools)| {
                 let method_matches = call.methods.is_empty() || call.methods.iter().any(|wanted| wanted == method);
-                let tool_matches = tools.as_ref().is_none_or(|tools| kind == ListKind::Tools && tools.is_match(name));
+                let tool_matches =
+                    tools.as_ref().is_none_or(|globs| kind == ListKind::Tools && globs.matches(name).unwrap_or(false));
                 method_matches && tool_matches
             })
     }
@@ -103,16 +107,28 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
-/// Translation refuses globs that do not compile; one that slipped through matches nothing.
-fn globset(globs: &[String]) -> GlobSet {
-    let mut builder = GlobSetBuilder::new();
-    for glob in globs {
-        match Glob::new(glob) {
-            Ok(glob) => {
-                builder.add(glob);
+/// Patterns; `None` when one of them does not compile.
+struct Globs(Option<GlobSet>);
+
+impl Globs {
+    fn new(patterns: &[String]) -> Self {
+        let mut builder = GlobSetBuilder::new();
+        for pattern in patterns {
+            match Glob::new(pattern) {
+                Ok(glob) => {
+                    builder.add(glob);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a glob of the snapshot does not compile: what it guards is not offered");
+                    return Self(None);
+                }
             }
-            Err(error) => tracing::warn!(%error, "a glob of the snapshot does not compile and matches nothing"),
         }
+        Self(builder.build().ok())
     }
-    builder.build().unwrap_or_else(|_| GlobSet::empty())
+
+    /// Whether any pattern matches; `None` when that cannot be told.
+    fn matches(&self, name: &str) -> Option<bool> {
+        Some(self.0.as_ref()?.is_match(name))
+    }
 }

@@ -314,3 +314,7 @@ fn join_instructions(instructions: &[(&str, &str)], servers: usize) -> Option<St
         }
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
