@@ -12,4 +12,5 @@ mod drain;
 mod guard;
 mod limits;
 mod reload;
+mod stdio;
 mod tls;
