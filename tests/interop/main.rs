@@ -9,7 +9,10 @@ mod clients;
 mod compare;
 mod conformance;
 mod gateway;
+mod quickstart;
 mod servers;
+#[path = "../support/mod.rs"]
+mod support;
 mod tools;
 mod wire;
 mod workspace;

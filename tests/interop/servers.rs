@@ -38,6 +38,19 @@ impl Server {
         Self { child, url: url.trim().to_owned() }
     }
 
+    /// The demo server over HTTP, by this name.
+    pub(crate) fn demo(name: &str) -> Self {
+        let mut child = Command::new(example("demo-mcp-server"))
+            .args(["--name", name, "--http", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the demo server is built with the tests");
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("it says where it listens").to_owned();
+        Self { child, url }
+    }
+
     /// `server-everything`, with `streamableHttp` or `sse`.
     pub(crate) fn everything(transport: &str, path: &str) -> Self {
         // The server takes no port 0, so one is found for it. Nobody else takes it in the meantime: tests run one by one.

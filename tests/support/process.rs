@@ -52,6 +52,11 @@ impl Process {
         self.log.borrow().clone()
     }
 
+    /// The lines of standard output so far.
+    pub fn stdout(&self) -> Vec<String> {
+        self.stdout.borrow().clone()
+    }
+
     /// Waits for a line of standard error, and gives what was made of it.
     pub async fn logged<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         wait_for_line(self.log.clone(), what, find).await
