@@ -18,6 +18,11 @@ export const answers = {
 
 const text = (result) => result.content.map((block) => block.text ?? `<${block.type}>`).join(" ");
 
+// The SDKs may handle the last step after the result, when nobody listens for steps any more.
+function assertProgress(got, wanted) {
+  assert.deepEqual(got, wanted.slice(0, Math.max(got.length, wanted.length - 1)));
+}
+
 // `client`: {tools(), call(name, args, onprogress), prompts(), prompt(name, args), resources(), templates(), read(uri),
 // complete(ref, argument)}.
 export async function checkFixture(client) {
@@ -37,7 +42,7 @@ export async function checkFixture(client) {
 
   const progress = [];
   assert.equal(text(await client.call("test_tool_with_progress", {}, (step) => progress.push(step.progress))), "Progress test completed");
-  assert.deepEqual(progress, [0, 50, 100]);
+  assertProgress(progress, [0, 50, 100]);
 
   const elicited = text(await client.call("test_elicitation", { message: "Who are you?" }));
   assert.match(elicited, /^User response: action=accept, content=.*ada@example\.com/);
@@ -73,8 +78,7 @@ export async function checkEverything(client, prefix) {
   assert.match(text(await client.call(`${prefix}trigger-sampling-request`, { prompt: "What is the capital of France?" })), /Paris/);
   const progress = [];
   await client.call(`${prefix}trigger-long-running-operation`, { duration: 0.5, steps: 5 }, (step) => progress.push(step.progress));
-  // The last step may come after the result, when the SDK no longer listens for it.
-  assert.deepEqual(progress.slice(0, 4), [1, 2, 3, 4]);
+  assertProgress(progress, [1, 2, 3, 4, 5]);
   assert.ok((await client.prompts()).some((prompt) => prompt.name === `${prefix}args-prompt`));
 }
 

@@ -29,12 +29,19 @@ pub(crate) struct Case {
     /// How many requests and notifications of the server belong to this case, wherever they arrive.
     pub(crate) notifications: usize,
     pub(crate) volatile: &'static [Volatile],
+    /// The gateway refuses this by itself, in its own words: only the code of the error is compared.
+    pub(crate) code_only: bool,
 }
 
 impl Case {
     pub(crate) fn new(method: &'static str, params: Value) -> Self {
         let label = format!("{method} {params}");
-        Self { label, method, params, headers: &[], notifications: 0, volatile: &[] }
+        Self { label, method, params, headers: &[], notifications: 0, volatile: &[], code_only: false }
+    }
+
+    /// Something that no server offers.
+    pub(crate) fn unknown(method: &'static str, params: Value) -> Self {
+        Self { code_only: true, ..Self::new(method, params) }
     }
 
     pub(crate) fn tool(name: &str, arguments: Value) -> Self {

@@ -79,8 +79,8 @@ fn tools(era: Era) -> Vec<Case> {
         tool("test_trigger_prompt_change"),
         tool("trigger_resource_change"),
         Case::tool("trigger_resource_update", json!({ "uri": "test://nobody-subscribed" })),
-        tool("no_such_tool"),
-        Case::new("no/such/method", json!({})),
+        Case::unknown("tools/call", json!({ "name": "no_such_tool", "arguments": {} })),
+        Case::unknown("no/such/method", json!({})),
     ]
 }
 
@@ -153,8 +153,7 @@ fn modern() -> Vec<Case> {
         tool("multi_input"),
         tool("test_tool_with_task"),
         Case::new("tasks/get", json!({ "taskId": "no such task" })),
-        Case::new("ping", json!({})),
-        Case::new("logging/setLevel", json!({ "level": "info" })),
-        Case::new("resources/subscribe", json!({ "uri": "test://watched-resource" })),
+        Case::unknown("ping", json!({})),
+        Case::unknown("resources/subscribe", json!({ "uri": "test://watched-resource" })),
     ]
 }

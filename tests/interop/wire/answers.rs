@@ -13,12 +13,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn capabilities() -> Value {
-        json!({
-            "roots": { "listChanged": true },
-            "sampling": {},
-            "elicitation": { "form": {}, "url": {} },
-            "extensions": { "io.modelcontextprotocol/tasks": {} },
-        })
+        json!({ "roots": { "listChanged": true }, "sampling": {}, "elicitation": { "form": {}, "url": {} } })
     }
 
     /// Puts what a modern request has to carry into the `_meta` of its parameters.
@@ -27,6 +22,9 @@ impl Answers {
         meta["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
         meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "interop", "version": "1.0.0" });
         meta["io.modelcontextprotocol/clientCapabilities"] = Self::capabilities();
+        // Tasks as an extension exist in this era only.
+        meta["io.modelcontextprotocol/clientCapabilities"]["extensions"] =
+            json!({ "io.modelcontextprotocol/tasks": {} });
     }
 
     /// The result that answers a server's request, if the method is known.

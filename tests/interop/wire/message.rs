@@ -46,6 +46,17 @@ impl Message {
         self.envelope().params.map(RawValue::get)
     }
 
+    /// Which error this is.
+    pub(crate) fn code(&self) -> String {
+        #[derive(Deserialize)]
+        struct Error {
+            code: i64,
+        }
+        let error: Error = serde_json::from_str(self.envelope().error.map_or("{}", RawValue::get))
+            .unwrap_or_else(|_| panic!("not an error: {}", self.0));
+        format!("error {}", error.code)
+    }
+
     /// What the message says, apart from the envelope: which differs from hop to hop.
     pub(crate) fn payload(&self) -> String {
         let envelope = self.envelope();

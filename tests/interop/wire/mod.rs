@@ -143,7 +143,7 @@ impl Wire {
     pub(crate) async fn collect(&mut self, count: usize, seen: &mut Vec<Message>) {
         seen.append(&mut self.aside);
         while seen.len() < count {
-            let message = self.receive("a notification").await;
+            let message = self.receive(&format!("message {} of {count}, after {seen:?}", seen.len() + 1)).await;
             assert!(message.method().is_some(), "an answer to nothing: {}", message.0);
             self.keep(message, seen);
         }
