@@ -10,6 +10,12 @@
 #[path = "golden/support/mod.rs"]
 mod support;
 
+#[path = "golden/worlds.rs"]
+mod worlds;
+
+#[path = "golden/properties.rs"]
+mod properties;
+
 use mcp_gateway_operator::api::conditions::Reason;
 use std::collections::BTreeSet;
 use std::path::Path;

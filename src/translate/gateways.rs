@@ -63,7 +63,7 @@ pub(super) fn assemble<'a>(
     world: &World<'a>,
 ) -> (GatewayPlan, Outcomes<'a>) {
     let Ok(settings) = acceptable(gateway) else {
-        return (plan(gateway, None), unserved(id, world));
+        return (plan(gateway, None, &Outcomes::new()), unserved(id, world));
     };
     let (routes, mut outcomes) = routes(id, settings, world);
     let (snapshot, too_large) = size::fit(snapshot(id, gateway, settings, routes, world), MAX_SNAPSHOT_BYTES);
@@ -77,7 +77,7 @@ pub(super) fn assemble<'a>(
             ));
         }
     }
-    (plan(gateway, Some(snapshot)), outcomes)
+    (plan(gateway, Some(snapshot), &outcomes), outcomes)
 }
 
 /// The settings of a gateway that can be run: it has some, and at least one listener to serve.
@@ -127,7 +127,7 @@ fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Rou
         }
         let outcome = match admit(id, route_id, route, world) {
             Err(problem) => Outcome::Refused(problem),
-            Ok((access, unknown)) => {
+            Ok((access, problem)) => {
                 let (matches, lost) = claims.claim(route_id, &sites, &route.matches);
                 if matches.is_empty() {
                     Outcome::Refused(Problem::new(Reason::Conflicted, join(&lost)))
@@ -141,7 +141,7 @@ fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Rou
                         servers: route.servers.clone(),
                         timeouts: settings::of_route(&settings.timeouts, route.spec.timeouts.as_ref()),
                     });
-                    unknown.map_or(Outcome::Served { lost }, Outcome::Unavailable)
+                    problem.map_or(Outcome::Served { lost }, Outcome::Unavailable)
                 }
             }
         };
@@ -171,7 +171,7 @@ fn hosts(sites: &[Site]) -> Vec<String> {
     hosts
 }
 
-/// Whether a route is served at all, to whom, and the problem when nobody knows to whom.
+/// Whether a route is in the snapshot at all, for whom, and why it is not accepted all the same.
 fn admit(
     gateway: &ObjectId,
     id: &ObjectId,
@@ -184,10 +184,14 @@ fn admit(
     match access::decide(world.policies, gateway, id, &world.inputs.mode) {
         Verdict::Refuse(problem) => Err(problem),
         Verdict::Unknown(problem) => Ok((Access::Unavailable { reason: problem.message.clone() }, Some(problem))),
-        Verdict::Admit(access) => match &route.unavailable {
-            Some(reason) => Ok((Access::Unavailable { reason: reason.clone() }, None)),
-            None => Ok((access, None)),
-        },
+        Verdict::Admit(access) => Ok(match &route.unavailable {
+            None => (access, None),
+            // What is missing may come; what is wrong with the route itself is told as such.
+            Some(problem) => {
+                let own_fault = Some(problem.clone()).filter(|problem| problem.reason == Reason::Invalid);
+                (Access::Unavailable { reason: problem.message.clone() }, own_fault)
+            }
+        }),
     }
 }
 
@@ -216,26 +220,30 @@ fn snapshot(
     }
 }
 
-fn plan(gateway: &CheckedGateway<'_>, snapshot: Option<Snapshot>) -> GatewayPlan {
+fn plan(gateway: &CheckedGateway<'_>, snapshot: Option<Snapshot>, outcomes: &Outcomes<'_>) -> GatewayPlan {
     let refs: Vec<Problem> = gateway.listeners.iter().flat_map(|listener| listener.refs.clone()).collect();
     let accepted = match acceptable(gateway) {
         Err(problem) => refused(&problem),
         Ok(_) => accepted_without(Reason::ListenersNotValid, &listener_problems(gateway)),
     };
+    // A route that answers 503 is in the snapshot, and yet not accepted.
+    let is_accepted = |route: &&Route| matches!(outcomes.get(&route.id), Some(Outcome::Served { .. }));
+    let attached: Vec<&Route> = snapshot.iter().flat_map(|snapshot| &snapshot.routes).filter(is_accepted).collect();
     GatewayPlan {
         secrets: snapshot.as_ref().map(secrets::named_by).unwrap_or_default(),
+        attached_routes: attached.len(),
         conditions: vec![accepted, resolved_refs(&refs)],
-        listeners: gateway.listeners.iter().map(|listener| listener_plan(listener, snapshot.as_ref())).collect(),
+        listeners: gateway.listeners.iter().map(|listener| listener_plan(listener, &attached)).collect(),
         snapshot,
     }
 }
 
-fn listener_plan(listener: &CheckedListener<'_>, snapshot: Option<&Snapshot>) -> ListenerPlan {
+fn listener_plan(listener: &CheckedListener<'_>, attached: &[&Route]) -> ListenerPlan {
     let name = &listener.spec.name;
-    let is_here = |route: &&Route| listener.served.is_some() && route.listeners.contains(name);
+    let is_here = |route: &&&Route| listener.served.is_some() && route.listeners.contains(name);
     ListenerPlan {
         name: name.clone(),
-        attached_routes: snapshot.map_or(0, |snapshot| snapshot.routes.iter().filter(is_here).count()),
+        attached_routes: attached.iter().filter(is_here).count(),
         conditions: vec![
             listener.accepted.as_ref().map_or_else(refused, |()| accepted()),
             resolved_refs(&listener.refs),

@@ -52,7 +52,7 @@ pub(super) fn check<'a>(
         let earlier = checked.iter().filter(|other| other.accepted.is_ok()).map(|other| other.spec).collect();
         let candidate = Candidate { listener, earlier, mode };
         let accepted = CHECKS.iter().find_map(|check| check(&candidate)).map_or(Ok(()), Err);
-        let (certificates, refs) = certificates(id, listener, facts);
+        let (certificates, refs) = certificates(id, listener, mode, facts);
         let served = serve(listener, certificates).filter(|_| accepted.is_ok());
         checked.push(CheckedListener { spec: listener, accepted, refs, served });
     }
@@ -116,6 +116,7 @@ fn port_and_hostname_are_claimed(candidate: &Candidate<'_>) -> Option<Problem> {
 fn certificates(
     gateway: &ObjectId,
     listener: &Listener,
+    mode: &Mode,
     facts: &Facts,
 ) -> (Vec<snapshot::CertificateRef>, Vec<Problem>) {
     let mut usable = Vec::new();
@@ -123,7 +124,7 @@ fn certificates(
     for (index, reference) in listener.tls.iter().flat_map(|tls| &tls.certificate_refs).enumerate() {
         // References have no namespace: certificates are the gateway's own namespace's.
         let secret = ObjectId::new(&gateway.namespace, &reference.name);
-        match certificate(&secret, facts) {
+        match certificate(&secret, mode, facts) {
             Ok(certificate) => usable.push(certificate),
             Err(reason) => problems.push(Problem::new(
                 Reason::InvalidCertificateRef,
@@ -134,24 +135,34 @@ fn certificates(
     (usable, problems)
 }
 
-fn certificate(secret: &ObjectId, facts: &Facts) -> Result<snapshot::CertificateRef, String> {
-    let Some(known) = facts.secrets.get(secret) else {
-        return Err(format!("Secret {secret} does not exist; create it with type kubernetes.io/tls"));
-    };
+fn certificate(secret: &ObjectId, mode: &Mode, facts: &Facts) -> Result<snapshot::CertificateRef, String> {
+    let known = facts.secrets.get(secret);
     for (key, wanted, what) in
         [(TLS_CHAIN, Content::Certificates, "certificate"), (TLS_KEY, Content::PrivateKey, "private key")]
     {
-        match known.keys.get(key) {
-            None => return Err(format!("Secret {secret} has no key {key}; it must be of type kubernetes.io/tls")),
-            Some(content) if *content != wanted => return Err(format!("{key} of Secret {secret} is not a PEM {what}")),
-            Some(_) => {}
+        match known.and_then(|known| known.keys.get(key)) {
+            Some(content) if *content == wanted => {}
+            Some(_) => return Err(format!("{key} of Secret {secret} is not a PEM {what}")),
+            None => return Err(missing(secret, key, known.is_some(), mode)),
         }
     }
-    if let Some(mismatch) = &known.mismatch {
+    if let Some(mismatch) = known.and_then(|known| known.mismatch.as_ref()) {
         return Err(format!("{TLS_CHAIN} and {TLS_KEY} of Secret {secret} do not belong together: {mismatch}"));
     }
     let key = |key: &str| SecretKey { secret: secret.clone(), key: key.to_owned() };
     Ok(snapshot::CertificateRef { chain: key(TLS_CHAIN), key: key(TLS_KEY) })
+}
+
+fn missing(secret: &ObjectId, key: &str, is_there: bool, mode: &Mode) -> String {
+    match mode {
+        Mode::Laptop(_) => {
+            format!("there is no cluster to read Secret {0} from; give it by --secret {0}.{key}=@FILE", secret.name)
+        }
+        Mode::Cluster(_) if is_there => {
+            format!("Secret {secret} has no key {key}; it must be of type kubernetes.io/tls")
+        }
+        Mode::Cluster(_) => format!("Secret {secret} does not exist; create it with type kubernetes.io/tls"),
+    }
 }
 
 fn serve(listener: &Listener, certificates: Vec<snapshot::CertificateRef>) -> Option<snapshot::Listener> {

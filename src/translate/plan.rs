@@ -37,17 +37,12 @@ pub struct GatewayPlan {
     /// The credentials that go with the snapshot: exactly the keys it names.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretKey>,
+    /// How many routes it accepts, each counted once however many listeners it has.
+    pub attached_routes: usize,
     /// Of the gateway as a whole.
     pub conditions: Vec<Finding>,
     /// Of each listener, in the order of the spec.
     pub listeners: Vec<ListenerPlan>,
-}
-
-impl GatewayPlan {
-    /// Routes that the gateway serves, each counted once however many listeners it has.
-    pub fn attached_routes(&self) -> usize {
-        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.routes.len())
-    }
 }
 
 /// What to say about one listener.
@@ -56,7 +51,7 @@ impl GatewayPlan {
 pub struct ListenerPlan {
     /// The listener's name.
     pub name: String,
-    /// How many routes it serves.
+    /// How many routes it accepts there.
     pub attached_routes: usize,
     /// Its conditions.
     pub conditions: Vec<Finding>,

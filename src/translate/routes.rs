@@ -6,7 +6,6 @@ use super::problem::Problem;
 use super::servers;
 use super::{hostnames, matches, settings};
 use crate::api::McpRouteSpec;
-use crate::api::conditions::Reason;
 use crate::api::route::{HttpMatch, PathMatchType};
 use crate::ir::ids::ObjectId;
 use crate::ir::snapshot;
@@ -24,8 +23,8 @@ pub(super) struct CheckedRoute<'a> {
     pub(super) hostnames: Vec<String>,
     pub(super) matches: Vec<snapshot::HttpMatch>,
     pub(super) servers: Vec<snapshot::Server>,
-    /// Why it answers 503 for now: what it cannot do without is missing.
-    pub(super) unavailable: Option<String>,
+    /// Why it answers 503: what it cannot do without is missing. `Invalid` when its own values are to blame.
+    pub(super) unavailable: Option<Problem>,
 }
 
 /// Checks every route.
@@ -49,7 +48,7 @@ fn check_one<'a>(
     let servers = servers::check(id, spec, &inputs.facts, backends);
     let refused = nothing_to_answer_for(spec, &hostnames, &bad_hostnames)
         .or_else(|| nothing_to_match(&matches, &bad_matches))
-        .or_else(|| nothing_to_serve(spec, &servers))
+        .or_else(|| nothing_to_serve(spec))
         .or_else(|| settings::timeout_of_zero(spec.timeouts.as_ref()));
     CheckedRoute {
         spec,
@@ -119,12 +118,7 @@ fn nothing_to_match(usable: &[snapshot::HttpMatch], problems: &[Problem]) -> Opt
     problems.first().cloned().or_else(|| Some(Problem::invalid("spec.matches is empty; remove it for the path /mcp")))
 }
 
-/// A route whose servers are all malformed serves nothing. One whose backends are all missing is a sound route, which
-/// answers 503 until they are there.
-fn nothing_to_serve(spec: &McpRouteSpec, servers: &servers::CheckedServers) -> Option<Problem> {
-    if spec.servers.is_empty() {
-        return Some(Problem::invalid("spec.servers is empty; name at least one server"));
-    }
-    let all_malformed = servers.left_out.len() == spec.servers.len();
-    all_malformed.then(|| Problem::new(Reason::Invalid, super::problem::join(&servers.left_out)))
+/// A route whose servers are all malformed or missing is another matter: it answers 503 until they are there.
+fn nothing_to_serve(spec: &McpRouteSpec) -> Option<Problem> {
+    spec.servers.is_empty().then(|| Problem::invalid("spec.servers is empty; name at least one server"))
 }

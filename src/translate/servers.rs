@@ -2,7 +2,7 @@
 
 use super::backends::CheckedBackend;
 use super::facts::Facts;
-use super::problem::Problem;
+use super::problem::{Problem, join};
 use super::tenancy;
 use crate::api::McpRouteSpec;
 use crate::api::conditions::Reason;
@@ -19,8 +19,8 @@ pub(super) struct CheckedServers {
     pub(super) left_out: Vec<Problem>,
     /// Backends that cannot be used.
     pub(super) refs: Vec<Problem>,
-    /// Why the route answers 503: a required server, or every one, has no usable backend.
-    pub(super) unavailable: Option<String>,
+    /// Why the route answers 503: a required server, or every one, is missing. `Invalid` when its own values are to blame.
+    pub(super) unavailable: Option<Problem>,
 }
 
 /// Everything that one check may look at.
@@ -54,26 +54,32 @@ pub(super) fn check(
         let mistake = CHECKS.iter().find_map(|check| check(&candidate));
         let (tiers, refs) = tiers(id, &candidate, facts, backends);
         checked.refs.extend(refs);
-        match mistake {
-            Some(mistake) => {
-                checked.left_out.push(Problem::invalid(format!("{} is left out: {mistake}", candidate.field())));
-                checked.miss(server);
-            }
-            None if tiers.is_empty() => checked.miss(server),
-            None => checked.usable.push(translated(server, tiers)),
+        if let Some(mistake) = mistake {
+            let problem = Problem::invalid(format!("{} is left out: {mistake}", candidate.field()));
+            checked.miss(server, &problem);
+            checked.left_out.push(problem);
+        } else if tiers.is_empty() {
+            let message = format!("{} has no usable backend", candidate.field());
+            checked.miss(server, &Problem::new(Reason::DependencyNotReady, message));
+        } else {
+            checked.usable.push(translated(server, tiers));
         }
     }
-    if checked.usable.is_empty() && checked.unavailable.is_none() {
-        checked.unavailable = Some("no server has a usable backend".to_owned());
+    if checked.usable.is_empty() {
+        checked.unavailable = Some(if checked.left_out.len() == spec.servers.len() {
+            Problem::invalid(join(&checked.left_out))
+        } else {
+            Problem::new(Reason::DependencyNotReady, "no server has a usable backend")
+        });
     }
     checked
 }
 
 impl CheckedServers {
-    /// Notes that `server` is not there; the route cannot do without a required one.
-    fn miss(&mut self, server: &RouteServer) {
+    /// Notes why `server` is not there; the route cannot do without a required one.
+    fn miss(&mut self, server: &RouteServer, problem: &Problem) {
         if server.required && self.unavailable.is_none() {
-            self.unavailable = Some(format!("the required server {} cannot be served", server.name));
+            self.unavailable = Some(problem.clone());
         }
     }
 }
@@ -107,7 +113,7 @@ fn name_is_taken(candidate: &Candidate<'_>) -> Option<String> {
 fn prefix_is_no_name(candidate: &Candidate<'_>) -> Option<String> {
     let prefix = candidate.server.prefix.as_deref()?;
     (!is_tool_name(prefix) || prefix.len() > 64).then(|| {
-        format!("prefix {prefix:?} has at most 64 letters, digits and '_', '-', '.', '/': tools are named with it")
+        format!("prefix {prefix:?} may have at most 64 letters, digits and '_', '-', '.', '/': tools are named with it")
     })
 }
 
@@ -133,7 +139,7 @@ fn overrides_contradict(candidate: &Candidate<'_>) -> Option<String> {
         }
         if let Some(name) = rename.filter(|name| !is_tool_name(name) || name.is_empty()) {
             return Some(format!(
-                "tools.overrides[{}].rename {name:?} has letters, digits and '_', '-', '.', '/' only",
+                "tools.overrides[{}].rename {name:?} may have letters, digits and '_', '-', '.', '/' only",
                 change.name
             ));
         }
@@ -144,7 +150,7 @@ fn overrides_contradict(candidate: &Candidate<'_>) -> Option<String> {
 }
 
 fn attempts_are_none(candidate: &Candidate<'_>) -> Option<String> {
-    (candidate.server.failover.attempts == 0).then(|| "failover.attempts is at least 1, the first call".to_owned())
+    (candidate.server.failover.attempts == 0).then(|| "failover.attempts must be at least 1, the first call".to_owned())
 }
 
 fn weights_are_all_zero(candidate: &Candidate<'_>) -> Option<String> {

@@ -18,16 +18,16 @@ pub(super) fn target(
     }
     let url = Url::parse(url).map_err(|error| malformed(&format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(malformed("begins with http:// or https://"));
+        return Err(malformed("must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(malformed("has no user and no password; credentials go to spec.auth"));
+        return Err(malformed("must have no user and no password; credentials go to spec.auth"));
     }
     if url.fragment().is_some() {
-        return Err(malformed("has no fragment ('#')"));
+        return Err(malformed("must have no fragment ('#')"));
     }
     let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-        return Err(malformed("names a host"));
+        return Err(malformed("must name a host"));
     };
     let written = url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
     let host = match host {
