@@ -4,6 +4,7 @@
 //! ids, progress tokens and cursors of calls pass through as they are, and most bodies do, too.
 
 use super::reply::{Reply, is_result};
+use crate::gateway::HOLD_BYTES;
 use crate::gateway::catalog::{Catalog, ListKind};
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::Envelope;
@@ -128,16 +129,13 @@ impl LegacyRequest<'_> {
         let Some((last, others)) = servers.split_last() else { return Err(nobody()) };
         for &server in others {
             let Ok(handled) = self.forward(server, self.body.clone()).await else { continue };
-            match &handled.reply {
-                Reply::Large(..) => return Ok(handled),
-                Reply::Message(message) if is_result(message) => return Ok(handled),
-                Reply::Message(_) | Reply::Refused { .. } => {}
-                Reply::Events(_) => {
-                    let message = handled.reply.into_message(self.id).await?;
-                    if is_result(&message) {
-                        return Ok(Handled { reply: Reply::Message(message), from: handled.from });
-                    }
-                }
+            if matches!(handled.reply, Reply::Large(..)) {
+                return Ok(handled);
+            }
+            if let Ok((message, from)) = self.whole(handled).await
+                && is_result(&message)
+            {
+                return Ok(Handled { reply: Reply::Message(message), from });
             }
         }
         self.forward(*last, self.body.clone()).await
@@ -178,7 +176,7 @@ impl LegacyRequest<'_> {
                 continue;
             }
             // A server's refusal of the level is the client's to hear.
-            let message = self.forward(server, self.body.clone()).await?.reply.into_message(self.id).await?;
+            let (message, _) = self.whole(self.forward(server, self.body.clone()).await?).await?;
             if !is_result(&message) {
                 result = Handled { reply: Reply::Message(message), from: None };
             }
@@ -220,7 +218,7 @@ impl LegacyRequest<'_> {
     async fn merge_tasks(&self, servers: &[usize]) -> Result<Handled, GatewayError> {
         let mut tasks: Vec<String> = Vec::new();
         for &server in servers {
-            let message = self.forward(server, self.body.clone()).await?.reply.into_message(self.id).await?;
+            let (message, _) = self.whole(self.forward(server, self.body.clone()).await?).await?;
             let envelope = crate::gateway::mcp::envelope::decode(&message)?;
             let listed = envelope.result().and_then(|result| result.get("tasks"));
             if let Some(elements) = listed.as_ref().and_then(Value::as_array) {
@@ -230,8 +228,8 @@ impl LegacyRequest<'_> {
         Ok(Handled::own(self.id, &format!(r#"{{"tasks":[{}]}}"#, tasks.join(","))))
     }
 
-    async fn note_task(&self, Handled { reply, from }: Handled) -> Result<Handled, GatewayError> {
-        let message = reply.into_message(self.id).await?;
+    async fn note_task(&self, handled: Handled) -> Result<Handled, GatewayError> {
+        let (message, from) = self.whole(handled).await?;
         let envelope = crate::gateway::mcp::envelope::decode(&message)?;
         if let Some(task) = envelope.result().and_then(|result| result.get_object("task"))
             && let (Some(id), Some(from)) = (task.get_str("taskId"), &from)
@@ -273,6 +271,14 @@ impl LegacyRequest<'_> {
             answer => answer?,
         };
         Reply::hold(answer, self.id, deadline).await
+    }
+
+    /// An answer that must be read as a whole. What its server says before it reaches the client on the GET stream.
+    async fn whole(&self, Handled { reply, from }: Handled) -> Result<(Bytes, Option<From>), GatewayError> {
+        let server = from.as_ref().map_or("", |from| &*from.server);
+        let aside = |message: Bytes| inbound::deliver(self.session, server, &message, self.session.unsolicited());
+        let message = reply.into_whole(self.id, HOLD_BYTES as u64, &aside).await?;
+        Ok((message, from))
     }
 
     fn params(&self) -> Result<Object<'_>, GatewayError> {

@@ -6,6 +6,7 @@
 use super::legacy::named;
 use super::owner::{self, Owner};
 use super::reply::Reply;
+use crate::gateway::HOLD_BYTES;
 use crate::gateway::catalog::{Catalog, ListKind, ModernClient};
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::{Envelope, Kind as MessageKind};
@@ -265,7 +266,8 @@ impl ModernRequest<'_> {
             let Handled { reply, edits, deadline } = handled;
             let reply = match reply {
                 Reply::Large(..) => return Ok(Handled { reply, edits, deadline }),
-                other => other.into_message(self.id).await,
+                // What else a candidate says is dropped: it may not be the one whose answer counts.
+                other => other.into_whole(self.id, HOLD_BYTES as u64, &drop).await,
             };
             if let Ok(message) = reply
                 && super::reply::is_result(&message)

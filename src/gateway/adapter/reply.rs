@@ -47,13 +47,13 @@ impl Reply {
         }
     }
 
-    /// The whole answer in one piece, at most [`HOLD_BYTES`] of it; server messages before it are dropped.
-    pub(crate) async fn into_message(self, id: &str) -> Result<Bytes, GatewayError> {
-        self.into_whole(id, HOLD_BYTES as u64).await
-    }
-
-    /// The whole answer in one piece of at most `limit` bytes.
-    pub(crate) async fn into_whole(self, id: &str, limit: u64) -> Result<Bytes, GatewayError> {
+    /// The whole answer in one piece of at most `limit` bytes. What the server says before it goes to `aside`.
+    pub(crate) async fn into_whole(
+        self,
+        id: &str,
+        limit: u64,
+        aside: &(dyn Fn(Bytes) + Send + Sync),
+    ) -> Result<Bytes, GatewayError> {
         match self {
             Self::Message(message) | Self::Refused { message, .. } => Ok(message),
             Self::Large(held, mut rest) => {
@@ -69,7 +69,8 @@ impl Reply {
             Self::Events(mut stream) => loop {
                 match stream.next().await {
                     Some(Ok(Event::Message(message))) if check(&message, id).is_ok() => return Ok(message),
-                    Some(Ok(Event::Message(_) | Event::Paused(_))) => {}
+                    Some(Ok(Event::Message(message))) => aside(message),
+                    Some(Ok(Event::Paused(_))) => {}
                     Some(Ok(Event::Part { bytes, last })) => {
                         let mut pieces = Pieces::new(limit);
                         pieces.add(&bytes)?;

@@ -10,6 +10,8 @@ use crate::gateway::mcp::headers::encode_value;
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::splice::json_string;
 use crate::gateway::mcp::version::Version;
+use crate::gateway::session::inbound;
+use crate::gateway::session::live::Session;
 use crate::gateway::state::{RouteState, ServerState};
 use crate::gateway::upstream::{ModernCall, UpstreamSession};
 use bytes::Bytes;
@@ -29,8 +31,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// A way to ask a server, in the era of the client that wants to know.
 pub(super) enum Asker<'a> {
-    /// Within a session, as its client.
-    Legacy(&'a Arc<UpstreamSession>),
+    /// Within a client's session.
+    Legacy { client: &'a Arc<Session>, server: &'a str, session: &'a Arc<UpstreamSession> },
     /// With a request of its own, whose `_meta` is this JSON.
     Modern { server: &'a ServerState, version: Version, meta: &'a str },
 }
@@ -77,7 +79,7 @@ impl Asker<'_> {
         name: &str,
     ) -> Result<(Map<String, Value>, Option<String>), GatewayError> {
         let result: Value = match self {
-            Self::Legacy(session) => serde_json::from_slice(session.initialize_result()).unwrap_or_default(),
+            Self::Legacy { session, .. } => serde_json::from_slice(session.initialize_result()).unwrap_or_default(),
             Self::Modern { .. } => {
                 let answer = self.ask(route, "server/discover", None).await.map_err(|error| in_era(error, name))?;
                 let message: Value = serde_json::from_slice(&answer).unwrap_or_default();
@@ -98,7 +100,7 @@ impl Asker<'_> {
         let id = format!("\"gateway-list-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let deadline = Instant::now() + Duration::from_millis(route.timeouts.response_ms);
         let answer = match self {
-            Self::Legacy(session) => {
+            Self::Legacy { session, .. } => {
                 let params = params.map(|params| format!("{{{params}}}"));
                 let body = message::request(&id, method, params.as_deref());
                 session.call(body, &route.timeouts).await?
@@ -117,9 +119,19 @@ impl Asker<'_> {
             }
         };
         let reply = Reply::hold(answer, &id, deadline).await?;
-        tokio::time::timeout_at(deadline, reply.into_whole(&id, route.limits.list_bytes))
+        let aside = |message| self.pass_aside(&message);
+        tokio::time::timeout_at(deadline, reply.into_whole(&id, route.limits.list_bytes, &aside))
             .await
             .map_err(|_| crate::gateway::downstream::relay::response_timeout())?
+    }
+}
+
+impl Asker<'_> {
+    /// A server may ask the client something while it is being asked (for its roots, before it lists): that is the client's.
+    fn pass_aside(&self, message: &Bytes) {
+        if let Self::Legacy { client, server, .. } = self {
+            inbound::deliver(client, server, message, client.unsolicited());
+        }
     }
 }
 

@@ -82,9 +82,11 @@ impl Catalog {
         route: &RouteState,
         server: usize,
         kind: ListKind,
+        client: &Arc<Session>,
         session: &Arc<UpstreamSession>,
     ) {
-        self.refresh(route, server, kind, &Asker::Legacy(session)).await;
+        let Some(state) = route.servers.get(server) else { return };
+        self.refresh(route, server, kind, &Asker::Legacy { client, server: &state.name, session }).await;
     }
 
     /// Reads one list of a modern server again.
@@ -154,7 +156,7 @@ async fn ask_in_session(session: &Arc<Session>, route: &RouteState, server: usiz
     let state = route.servers.get(server).ok_or_else(too_late)?;
     let upstream =
         session.binding(&state.name).session(route, state).await.map_err(|error| in_legacy_era(error, &state.name))?;
-    offer(route, &Asker::Legacy(&upstream), &state.name).await
+    offer(route, &Asker::Legacy { client: session, server: &state.name, session: &upstream }, &state.name).await
 }
 
 async fn ask_modern(route: &RouteState, server: usize, client: &ModernClient) -> Result<Offer, GatewayError> {

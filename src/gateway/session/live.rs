@@ -222,7 +222,7 @@ impl Session {
         let Some(route) = self.gateway.upgrade().and_then(|gateway| gateway.route(&self.route)) else { return };
         let (Some(server), Some(session)) = (route.server(server), self.binding(server).peek()) else { return };
         let catalog = route.catalogs.get(Era::Legacy, self.hello.catalog_key);
-        catalog.refresh_from_session(&route, server, kind, &session).await;
+        catalog.refresh_from_session(&route, server, kind, self, &session).await;
     }
 
     /// Tells the client that every list may have changed.
