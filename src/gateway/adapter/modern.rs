@@ -185,6 +185,9 @@ impl ModernRequest<'_> {
         let catalog = self.catalog().await;
         let view = catalog.view();
         let target = view.tool(&name).ok_or_else(|| catalog.not_found(Kind::ToolNotFound, "tool", &name))?;
+        if let Some(mirrored) = view.param_headers(&name) {
+            mirrored.validate(self.headers, params.get_object("arguments").as_ref())?;
+        }
         self.forward_named(&params, target.server, &name, target.own_name).await
     }
 

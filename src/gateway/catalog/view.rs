@@ -7,6 +7,8 @@ use super::item::{Item, ItemList, ListKind};
 use super::page;
 use super::policy::ServerRules;
 use crate::gateway::error::GatewayError;
+use crate::gateway::mcp::json::Object;
+use crate::gateway::mcp::param_headers::ParamHeaders;
 use crate::gateway::mcp::splice::json_string;
 use crate::gateway::mcp::uri_template::UriTemplate;
 use crate::gateway::mcp::version::{Era, Version};
@@ -68,6 +70,8 @@ pub(crate) struct View {
     lists: [Vec<Entry>; 4],
     index: [HashMap<String, usize>; 4],
     templates: Vec<(UriTemplate, usize)>,
+    /// Of the tools that ask for headers which mirror arguments, by the name clients use.
+    param_headers: HashMap<String, ParamHeaders>,
     capabilities: Map<String, Value>,
     /// By server; empty for one that has not said anything.
     server_capabilities: Vec<Map<String, Value>>,
@@ -133,6 +137,11 @@ impl View {
         {
             self.templates.push((template, server));
         }
+        if kind == ListKind::Tools
+            && let Some(headers) = param_headers(item)
+        {
+            self.param_headers.insert(key.clone(), headers);
+        }
         self.index[kind.index()].insert(key.clone(), position);
         self.lists[kind.index()].push(Entry { server, key, own_key: item.key.clone(), json });
     }
@@ -141,6 +150,11 @@ impl View {
 
     pub(crate) fn tool(&self, name: &str) -> Option<Target<'_>> {
         self.find(ListKind::Tools, name)
+    }
+
+    /// The headers that must mirror a tool's arguments; `None` when it asks for none.
+    pub(crate) fn param_headers(&self, tool: &str) -> Option<&ParamHeaders> {
+        self.param_headers.get(tool)
     }
 
     pub(crate) fn prompt(&self, name: &str) -> Option<Target<'_>> {
@@ -253,6 +267,12 @@ impl View {
     pub(crate) fn count(&self, server: usize, kind: ListKind) -> usize {
         self.lists[kind.index()].iter().filter(|entry| entry.server == server).count()
     }
+}
+
+/// Clients leave tools with invalid annotations out by themselves; there is nothing to compare for those.
+fn param_headers(item: &Item) -> Option<ParamHeaders> {
+    let schema = Object::parse(&item.json).ok()?.get_object("inputSchema")?;
+    ParamHeaders::from_schema(&schema).ok().filter(|headers| !headers.is_empty())
 }
 
 fn conflict(server: usize, kind: ListKind, key: &str, reason: String) -> Conflict {

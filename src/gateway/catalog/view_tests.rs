@@ -180,6 +180,15 @@ fn a_missing_server_leaves_every_kind_open() {
     assert_eq!((&page["resultType"], &page["ttlMs"]), (&json!("complete"), &json!(0)), "not to be kept");
 }
 
+#[test]
+fn headers_that_mirror_arguments_are_known_by_the_visible_name() {
+    let listed = r#"{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}},{"name":"u"}"#;
+    let server = Server { prefix: Some("p-".into()), ..server("a") };
+    let view = build(vec![(&server, offer(json!({}), &[(ListKind::Tools, listed)]))]);
+    assert_eq!(view.param_headers("p-t").unwrap().iter().next().unwrap().header, "mcp-param-r");
+    assert!(view.param_headers("p-u").is_none() && view.param_headers("t").is_none());
+}
+
 proptest! {
     #[test]
     fn every_listed_name_leads_to_its_server(
