@@ -121,10 +121,12 @@ pub(crate) struct ItemList {
     pub(crate) items: Vec<Item>,
     /// How long it stays fresh, in ms, as the server said (2026-07-28); the smallest of its pages'.
     pub(crate) ttl_ms: Option<u64>,
-    /// Whether any page may differ from one client to another.
-    pub(crate) private: bool,
+    /// Whether the server said of every page that it is the same for all clients.
+    pub(crate) public: bool,
     /// Items without a usable key: left out.
     pub(crate) malformed: usize,
+    /// Pages read; 0 for a kind of list that the server does not have.
+    pub(crate) pages: usize,
     bytes: u64,
 }
 
@@ -148,7 +150,9 @@ impl ItemList {
         }
         let ttl = result.get("ttlMs").and_then(|ttl| ttl.as_u64());
         self.ttl_ms = [self.ttl_ms, ttl].into_iter().flatten().min();
-        self.private |= result.get_str("cacheScope").is_some_and(|scope| scope != "public");
+        let public = result.get_str("cacheScope").is_some_and(|scope| scope == "public");
+        self.public = public && (self.public || self.pages == 0);
+        self.pages += 1;
         Ok(result.get_str("nextCursor").map(std::borrow::Cow::into_owned))
     }
 
@@ -217,7 +221,7 @@ mod tests {
         assert_eq!(first.json, r#"{ "x":1.0e2, "name":"a\u0062" }"#);
         assert_eq!((first.key.as_str(), &first.json[first.key_span.clone()]), ("ab", br#""a\u0062""#.as_slice()));
         assert_eq!(second.key, "c");
-        assert_eq!((list.ttl_ms, list.private, list.malformed), (Some(100), true, 1));
+        assert_eq!((list.ttl_ms, list.public, list.malformed, list.pages), (Some(100), false, 1, 2));
     }
 
     #[test]

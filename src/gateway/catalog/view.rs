@@ -111,10 +111,11 @@ impl View {
     }
 
     fn add_list(&mut self, server: usize, kind: ListKind, rules: &ServerRules<'_>, list: &ItemList) {
-        if let Some(ttl) = list.ttl_ms {
-            self.ttl_ms = self.ttl_ms.min(ttl);
+        if list.pages > 0 {
+            // A server that does not say for how long, or for whom, promises nothing.
+            self.ttl_ms = self.ttl_ms.min(list.ttl_ms.unwrap_or(0));
+            self.private |= !list.public;
         }
-        self.private |= list.private;
         for item in &list.items {
             match rules.offer(kind, item) {
                 Ok(Some((key, json))) => self.add(server, kind, item, key, json),
