@@ -97,6 +97,11 @@ impl Link {
         Ok((number, inlet))
     }
 
+    /// Whether the child must hear that a session follows a resource no more.
+    pub(super) fn unsubscribe(&self, client: ClientKey, request: &Message) -> bool {
+        self.routes.lock().unsubscribe(client, request)
+    }
+
     /// Sends a notification or an answer as it is.
     pub(super) async fn write(&self, bytes: Bytes) -> Result<(), Refusal> {
         self.child.stdin().send(bytes).await.map_err(|_| Refusal::Dead)

@@ -4,6 +4,7 @@ use crate::gateway::mcp::envelope::{self, DecodeError, Envelope};
 use crate::gateway::mcp::json::{Object, Value};
 use crate::gateway::mcp::splice::{Edits, push_json_string};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -36,6 +37,8 @@ pub(super) struct Message {
     cancelled: Option<Range<usize>>,
     /// The subscription a message of this revision's notification streams belongs to.
     subscription: Option<Range<usize>>,
+    /// The resource that a subscription's request or notification is about.
+    pub(super) uri: Option<String>,
     /// The revision a modern request names.
     pub(super) version: Option<String>,
     /// Whether a modern request asks for log messages.
@@ -67,10 +70,16 @@ impl Message {
             Kind::Notification => in_meta(SUBSCRIPTION_KEY),
             _ => None,
         };
-        let version = meta.as_ref().and_then(|meta| meta.get_str(VERSION_KEY)).map(std::borrow::Cow::into_owned);
+        let uri = match method.as_str() {
+            "resources/subscribe" | "resources/unsubscribe" | "notifications/resources/updated" => {
+                params.as_ref().and_then(|params| params.get_str("uri")).map(Cow::into_owned)
+            }
+            _ => None,
+        };
+        let version = meta.as_ref().and_then(|meta| meta.get_str(VERSION_KEY)).map(Cow::into_owned);
         let wants_logs = meta.as_ref().is_some_and(|meta| meta.get(LOG_LEVEL_KEY).is_some());
         let id = envelope.id_span();
-        Ok(Self { bytes, kind, method, id, token, cancelled, subscription, version, wants_logs })
+        Ok(Self { bytes, kind, method, id, token, cancelled, subscription, uri, version, wants_logs })
     }
 
     fn text(&self, span: Option<&Range<usize>>) -> Option<&str> {

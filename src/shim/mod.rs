@@ -8,7 +8,7 @@
 //! | `server`, `reply` | HTTP: which request is what, answers as JSON or event stream |
 //! | `session` | clients of the legacy era: sessions, and which child each one uses |
 //! | `modern` | clients of the modern era: no sessions, one child for all of them |
-//! | `link`, `routes`, `outlet` | one child in use: whose message is whose, ids kept apart, bounded queues |
+//! | `link`, `routes`, `subscriptions`, `outlet` | one child in use: whose message is whose, ids kept apart, bounded queues |
 //! | `pool` | how many children, warm ones, pauses between crashes |
 //! | `child`, `spawn`, `framing`, `stderr` | one process: start, pipes, end |
 //!
@@ -28,6 +28,7 @@ mod server;
 mod session;
 mod spawn;
 mod stderr;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 

@@ -14,8 +14,9 @@
 use super::child::Exit;
 use super::message::{self, Kind, Message, PROCESS_FAILED};
 use super::outlet::{Inlet, Outlet, Said, outlet};
+use super::subscriptions::Subscriptions;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Messages, and bytes of them, that wait for a session's stream to open.
 const WAITING_MESSAGES: usize = 32;
@@ -27,6 +28,9 @@ const MAX_QUESTIONS: usize = 256;
 /// Finished requests whose progress tokens are remembered: a task of 2025-11-25 reports progress after its call's answer.
 const FINISHED_TOKENS: usize = 64;
 
+/// The notification that names a resource.
+const RESOURCE_UPDATED: &str = "notifications/resources/updated";
+
 /// A client of one child: a session. Unique in the process.
 pub(super) type ClientKey = u64;
 
@@ -35,7 +39,8 @@ pub(super) type ClientKey = u64;
 pub(super) enum Audience {
     /// One client; everything is for it.
     Own,
-    /// Many sessions: what cannot be attributed is for nobody, except news of the lists and resources, which are for all.
+    /// Many sessions: news of the lists is for all, of a resource for its followers; what else cannot be attributed is for
+    /// nobody.
     Shared,
     /// Many requests without sessions.
     Modern,
@@ -122,6 +127,7 @@ pub(super) struct Routes {
     clients: HashMap<ClientKey, Client>,
     questions: BTreeMap<u64, Question>,
     finished: VecDeque<(u64, ClientKey, String)>,
+    subscriptions: Subscriptions,
     dead: bool,
 }
 
@@ -136,6 +142,7 @@ impl Routes {
             clients: HashMap::new(),
             questions: BTreeMap::new(),
             finished: VecDeque::new(),
+            subscriptions: Subscriptions::default(),
             dead: false,
         }
     }
@@ -151,6 +158,7 @@ impl Routes {
         self.in_flight.retain(|_, request| request.client != client);
         self.questions.retain(|_, question| question.client != client);
         self.finished.retain(|(_, owner, _)| *owner != client);
+        self.subscriptions.forget(client);
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -184,6 +192,9 @@ impl Routes {
         if self.in_flight.len() >= self.max_in_flight {
             return Err(Refusal::Full);
         }
+        if let Some(uri) = request.uri.as_ref().filter(|_| request.method == "resources/subscribe") {
+            self.subscriptions.add(client, uri);
+        }
         self.last_id += 1;
         let number = self.last_id;
         let (outlet, inlet) = outlet();
@@ -199,6 +210,11 @@ impl Routes {
         self.in_flight.insert(number, entry);
         let text = number.to_string();
         Ok((number, request.with_id_and_token(&text, &text), inlet))
+    }
+
+    /// Whether the child must hear that a client follows a resource no more: not while others do.
+    pub(super) fn unsubscribe(&mut self, client: ClientKey, request: &Message) -> bool {
+        request.uri.as_ref().is_none_or(|uri| self.subscriptions.remove(client, uri))
     }
 
     /// Rewrites a client's `notifications/cancelled`; `None` if that request is not in flight.
@@ -354,20 +370,18 @@ impl Routes {
         Some(Step::Deliver(Target::Request(number), request.outlet.clone(), Said::More(note)))
     }
 
-    /// News is for every session. A log message may tell of one client's data, so it goes nowhere unless it is clear whose
-    /// it is.
+    /// News of the lists is for every session, of a resource for those who follow it. A log message may tell of one client's
+    /// data, so it goes nowhere unless it is clear whose it is.
     fn route_shared(&mut self, note: &Message) -> Vec<Step> {
-        let mut keys: Vec<ClientKey> = if is_news_of_the_session(&note.method) {
-            self.clients.keys().copied().collect()
-        } else {
-            self.in_flight.values().filter(|request| request.listens()).map(|request| request.client).collect()
+        let news = is_news_of_the_session(&note.method);
+        let keys: BTreeSet<ClientKey> = match &note.uri {
+            Some(uri) if note.method == RESOURCE_UPDATED => self.subscriptions.followers(uri),
+            _ if news => self.clients.keys().copied().collect(),
+            _ => self.in_flight.values().filter(|request| request.listens()).map(|request| request.client).collect(),
         };
-        keys.sort_unstable();
-        keys.dedup();
-        if !is_news_of_the_session(&note.method) && keys.len() > 1 {
+        if !news && keys.len() > 1 {
             return Vec::new();
         }
-        let news = is_news_of_the_session(&note.method);
         keys.into_iter().filter_map(|key| self.for_client(key, note.bytes.clone(), news)?.1).collect()
     }
 
@@ -405,9 +419,7 @@ impl Routes {
 
 /// Whether a notification tells of the session as a whole rather than of a call.
 fn is_news_of_the_session(method: &str) -> bool {
-    method.ends_with("/list_changed")
-        || method == "notifications/resources/updated"
-        || method == "notifications/tasks/status"
+    method.ends_with("/list_changed") || method == RESOURCE_UPDATED || method == "notifications/tasks/status"
 }
 
 /// An id or token of the shim's own, however the child writes it.

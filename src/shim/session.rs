@@ -1,8 +1,10 @@
 //! Clients of the legacy era: sessions, and the child each of them talks to.
+//!
+//! Who shares a child shares what the child keeps for its one client: the log level that was set last is everyone's.
 
 use super::link::{Link, initialized};
 use super::message::{self, Message};
-use super::outlet::{Inlet, Outlet, outlet};
+use super::outlet::{Inlet, Outlet, Said, outlet};
 use super::reply::{self, Hold, Reply};
 use super::routes::{Audience, ClientKey, Hears, Refusal};
 use super::{Shim, ShimError};
@@ -261,7 +263,13 @@ impl Session {
     pub(super) async fn call(&self, shim: &Shim, request: &Message, in_use: InUse) -> Result<Call, ShimError> {
         match &self.binding {
             Binding::Own(link) => through(link, self.key, request, in_use).await,
-            Binding::Shared { child, .. } => through(&child.link, self.key, request, in_use).await,
+            Binding::Shared { child, .. } => {
+                if request.method == "resources/unsubscribe" && !child.link.unsubscribe(self.key, request) {
+                    // Others follow that resource still.
+                    return Ok(answered(message::result(request.id().unwrap_or("null"), "{}"), in_use).await);
+                }
+                through(&child.link, self.key, request, in_use).await
+            }
             Binding::PerRequest(fresh) => fresh.call(shim, self.key, request, in_use).await,
         }
     }
@@ -362,6 +370,14 @@ impl PerRequest {
 async fn through(link: &Link, key: ClientKey, request: &Message, in_use: InUse) -> Result<Call, ShimError> {
     let (_, inlet) = link.request(key, request, Hears::All).await?;
     Ok(Call { inlet, hold: Box::new(in_use) })
+}
+
+/// A call that needs no child.
+async fn answered(answer: Bytes, in_use: InUse) -> Call {
+    let (outlet, inlet) = outlet();
+    // The queue is empty, so it takes one message at once.
+    let _ = outlet.send(Said::Last(answer), Duration::MAX).await;
+    Call { inlet, hold: Box::new(in_use) }
 }
 
 /// Notifications that a child shared by all must not get from one.

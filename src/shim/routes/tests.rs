@@ -167,6 +167,24 @@ fn a_shared_child_tells_nobody_what_may_be_somebody_elses() {
 }
 
 #[test]
+fn news_of_a_resource_is_for_who_follows_it() {
+    let mut routes = routes(Audience::Shared, &[ONE, TWO]);
+    let (_one, _) = routes.open_stream(ONE).unwrap();
+    let (_two, _) = routes.open_stream(TWO).unwrap();
+    let about =
+        |method: &str| message(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"uri": "file:///a"}}));
+    let updated = json!({"jsonrpc": "2.0", "method": RESOURCE_UPDATED, "params": {"uri": "file:///a"}});
+    assert_eq!(targets(&routes.route(&message(&updated))), []);
+    for client in [ONE, TWO] {
+        routes.request(client, &about("resources/subscribe"), Hears::All).unwrap();
+    }
+    assert_eq!(targets(&routes.route(&message(&updated))), [Target::Stream(ONE), Target::Stream(TWO)]);
+    assert!(!routes.unsubscribe(ONE, &about("resources/unsubscribe")));
+    assert_eq!(targets(&routes.route(&message(&updated))), [Target::Stream(TWO)]);
+    assert!(routes.unsubscribe(TWO, &about("resources/unsubscribe")));
+}
+
+#[test]
 fn the_end_fails_everything_and_refuses_the_rest() {
     let mut routes = routes(Audience::Own, &[ONE]);
     let (_, _, _inlet) = routes.request(ONE, &request("a"), Hears::All).unwrap();

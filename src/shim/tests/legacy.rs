@@ -155,6 +155,21 @@ async fn news_of_a_shared_server_reaches_every_session() {
 }
 
 #[tokio::test]
+async fn one_sessions_unsubscribing_leaves_the_others_subscribed() {
+    let shim = Fake::new(Isolation::Shared).start();
+    let (one, two) = (Client::open(&shim).await, Client::open(&shim).await);
+    let about =
+        |method: &str| format!(r#"{{"id":1,"jsonrpc":"2.0","method":"{method}","params":{{"uri":"file:///a"}}}}"#);
+    for client in [&one, &two] {
+        assert_eq!(client.post(about("resources/subscribe")).await.json().await["result"], json!({"told": true}));
+    }
+    let answer = one.post(about("resources/unsubscribe")).await.json().await;
+    assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": {}}), "the server is not told");
+    assert_eq!(two.post(about("resources/unsubscribe")).await.json().await["result"], json!({"told": true}));
+    shim.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_shared_server_starts_once_for_clients_that_come_together() {
     let shim = Fake::new(Isolation::Shared).start();
     let clients = futures_util::future::join_all((0..8).map(|_| Client::open(&shim))).await;

@@ -33,6 +33,7 @@ while IFS= read -r line; do
         subscription="\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":$id}"
         listen=$id
         notify notifications/subscriptions/acknowledged "{$subscription}" ;;
+    *'"method":"resources/'*) answer "$id" '{"told":true}' ;;
     *'"name":"change"'*)
         notify notifications/tools/list_changed "{$subscription}"
         [ -z "$listen" ] || answer "$listen" "{$subscription}"
