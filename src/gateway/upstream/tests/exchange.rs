@@ -195,3 +195,38 @@ async fn connections_of_one_backend_are_bounded() {
     drop(permits);
     assert_eq!(bound.open(), 0);
 }
+
+/// Connections are driven by their calls, so a wake-up that goes astray is a call that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_calls_at_once_all_end_and_share_connections() {
+    let large = format!(r#"{{"jsonrpc":"2.0","id":7,"result":"{}"}}"#, "x".repeat(400_000));
+    let expected = large.clone();
+    let server = TestServer::start(move |seen| match seen.header("mcp-name") {
+        Some("events") => events(&format!("data: {{\"method\":\"n\"}}\n\ndata: {ANSWER}\n\n")),
+        Some("large") => json(&large),
+        _ => json(ANSWER),
+    })
+    .await;
+    let upstream = upstream(&backend(server.address));
+    let mut callers = JoinSet::new();
+    for caller in 0..24 {
+        let (upstream, expected) = (Arc::clone(&upstream), expected.clone());
+        callers.spawn(async move {
+            for round in 0..60 {
+                let name = ["plain", "events", "large"][(caller + round) % 3];
+                let call = ModernCall { name: Some(HeaderValue::from_static(name)), ..call(CALL) };
+                match upstream.call(&call, &TIMEOUTS).await.unwrap() {
+                    Answer::Events(mut stream) => {
+                        message(&mut stream).await;
+                        assert_eq!(message(&mut stream).await, ANSWER);
+                    }
+                    answer => assert_eq!(text(answer).await, if name == "large" { &expected } else { ANSWER }),
+                }
+            }
+        });
+    }
+    callers.join_all().await;
+    // Streams are left at their answer, before their end, so a caller may find its last connection not free yet.
+    assert!(server.accepted() <= 24 * 2, "{}", server.accepted());
+    assert!(upstream.stats().connections <= 24 * 2, "{:?}", upstream.stats());
+}
