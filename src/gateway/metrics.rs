@@ -267,7 +267,7 @@ impl ServerMetrics {
     /// Starts to time one client request.
     pub fn start(self: &Arc<Self>, method: MethodClass) -> RequestTimer {
         self.in_flight.inc();
-        RequestTimer { server: Arc::clone(self), method, started: Instant::now(), ended: false }
+        RequestTimer { server: Mutex::new(Arc::clone(self)), method, started: Instant::now(), ended: false }
     }
 
     fn method(&self, method: MethodClass) -> &MethodMetrics {
@@ -313,13 +313,22 @@ impl Outcome {
 /// A client request being timed. Dropped without a word, it counts as cancelled.
 #[must_use = "dropping it counts the request as cancelled"]
 pub struct RequestTimer {
-    server: Arc<ServerMetrics>,
+    /// Uncontended: a request is looked at by one task at a time.
+    server: Mutex<Arc<ServerMetrics>>,
     method: MethodClass,
     started: Instant,
     ended: bool,
 }
 
 impl RequestTimer {
+    /// It has become clear which of the route's servers the request is for.
+    pub fn served_by(&self, server: &Arc<ServerMetrics>) {
+        let mut current = self.server.lock();
+        current.in_flight.dec();
+        server.in_flight.inc();
+        *current = Arc::clone(server);
+    }
+
     /// The answer went out whole, be it a result or an MCP server's own error.
     pub fn ok(mut self) {
         self.end(Outcome::Ok);
@@ -332,7 +341,7 @@ impl RequestTimer {
 
     fn end(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.server.end(self.method, self.started, outcome);
+            self.server.lock().end(self.method, self.started, outcome);
         }
     }
 }

@@ -82,7 +82,7 @@ async fn whatever_is_wrong_the_last_good_generation_stays() {
         (&snapshot, b"{\"values\": 3}", "credentials are malformed at line 1"),
         (&encode_snapshot(&newer).unwrap(), &credentials, "has format 99"),
         (&encode_snapshot(&unbindable).unwrap(), &credentials, "cannot listen on port"),
-        (&encode_snapshot(&dangling).unwrap(), &credentials, "search"),
+        (&encode_snapshot(&dangling).unwrap(), &credentials, "there is no backend team/search"),
     ];
     for (snapshot, credentials, reason) in bad {
         gateway.write_files(snapshot, credentials);

@@ -12,6 +12,7 @@ use crate::gateway::mcp::json::{Object, Value};
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::splice::{Edits, json_string};
 use crate::gateway::mcp::version::Era;
+use crate::gateway::metrics::RequestTimer;
 use crate::gateway::session::inbound;
 use crate::gateway::session::live::{CallGuard, Session};
 use crate::gateway::state::{RouteState, ServerState, edited};
@@ -28,6 +29,8 @@ pub(crate) struct LegacyRequest<'a> {
     pub(crate) envelope: &'a Envelope<'a>,
     /// The request's id, as JSON text.
     pub(crate) id: &'a str,
+    /// Learns which server it is for.
+    pub(crate) timer: &'a RequestTimer,
 }
 
 /// What came of a request.
@@ -248,6 +251,7 @@ impl LegacyRequest<'_> {
             .servers
             .get(server)
             .ok_or_else(|| GatewayError::new(Kind::NoBackend, "the server is no longer part of this route"))?;
+        self.timer.served_by(&server.metrics);
         let limit = self.route.limits.streams_per_session as usize;
         let call = self.session.begin_call(self.id, &server.name, limit)?;
         let deadline = Instant::now() + self.route.response_timeout();

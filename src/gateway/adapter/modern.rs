@@ -17,6 +17,7 @@ use crate::gateway::mcp::meta;
 use crate::gateway::mcp::modern::ModernRequest as Facts;
 use crate::gateway::mcp::splice::{Edits, json_string};
 use crate::gateway::mcp::version::{Era, Version};
+use crate::gateway::metrics::RequestTimer;
 use crate::gateway::state::{RouteState, ServerState, edited};
 use crate::gateway::upstream::ModernCall;
 use crate::ir::ids::ObjectId;
@@ -38,6 +39,8 @@ pub(crate) struct ModernRequest<'a> {
     pub(crate) id: &'a str,
     /// Revisions that this gateway offers.
     pub(crate) versions: &'a [Version],
+    /// Learns which server it is for.
+    pub(crate) timer: &'a RequestTimer,
 }
 
 /// What came of a request.
@@ -287,6 +290,7 @@ impl ModernRequest<'_> {
             .servers
             .get(call.server)
             .ok_or_else(|| GatewayError::new(Kind::NoBackend, "the server is no longer part of this route"))?;
+        self.timer.served_by(&server.metrics);
         let deadline = Instant::now() + self.route.response_timeout();
         let request = self.call(call.body, call.name);
         let (backend, answer) = match &call.backend {

@@ -2,6 +2,7 @@
 //!
 //! Whatever the source, a [`Runtime`] applies what comes, whole or not at all, and keeps the last good generation.
 
+pub mod consistency;
 pub mod directory;
 pub mod follow;
 pub mod runtime;

@@ -1,5 +1,6 @@
 //! A running gateway: the request path, its listeners, and the generation that both serve.
 
+use super::consistency::{Inconsistent, check};
 use crate::gateway::error::GatewayError;
 use crate::gateway::listener::socket::Bind;
 use crate::gateway::listener::{BoundListener, Handler, ListenError, Listeners};
@@ -37,6 +38,9 @@ pub enum Refused {
     /// Its routes or backends cannot be served.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// It contradicts itself.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
     /// The metrics cannot be set up.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -88,6 +92,7 @@ pub struct Runtime<E> {
 impl<E: Engine> Runtime<E> {
     /// Serves a first generation. Must run inside a tokio runtime.
     pub fn start(generation: &Generation, bind: Bind) -> Result<Arc<Self>, Refused> {
+        check(&generation.snapshot)?;
         let metrics = Metrics::new()?;
         let engine = E::start(generation, Arc::clone(&metrics))?;
         let listeners = Listeners::new(bind, Arc::clone(&engine), Arc::clone(&metrics));
@@ -126,6 +131,7 @@ impl<E: Engine> Runtime<E> {
     }
 
     fn apply(&self, generation: &Generation) -> Result<(), Refused> {
+        check(&generation.snapshot)?;
         let prepared = self.listeners.prepare(generation)?;
         self.engine.apply(generation)?;
         self.listeners.commit(prepared);

@@ -278,7 +278,8 @@ async fn request(
     id: &str,
 ) -> Response<ResponseBody> {
     let timer = route.metrics.start(MethodClass::of(envelope.method()));
-    let handled = match (LegacyRequest { session, route, body, envelope, id }).handle().await {
+    let request = LegacyRequest { session, route, body, envelope, id, timer: &timer };
+    let handled = match request.handle().await {
         Ok(handled) => handled,
         // The client took the call back and expects nothing: an empty stream ends its POST.
         Err(error) if error.kind == Kind::Cancelled => return respond::events(ResponseBody::Empty),

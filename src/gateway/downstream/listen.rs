@@ -14,8 +14,6 @@ use crate::gateway::mcp::envelope::{self, Kind as MessageKind};
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::meta::SUBSCRIPTION_ID;
 use crate::gateway::mcp::splice::Edits;
-use crate::gateway::mcp::version::Era;
-use crate::gateway::metrics::RequestTimer;
 use crate::gateway::session::log::EventLog;
 use crate::gateway::state::{RouteState, edited};
 use crate::gateway::upstream::{Answer, Event, EventStream, ModernCall};
@@ -56,21 +54,7 @@ struct Subscription {
 pub(crate) async fn open(
     inbound: &Inbound<'_>,
     request: &ModernRequest<'_>,
-    timer: RequestTimer,
-) -> Response<ResponseBody> {
-    match try_open(inbound, request).await {
-        Ok(response) => {
-            timer.ok();
-            response
-        }
-        Err(error) => {
-            timer.failed(error.kind);
-            respond::error(Era::Modern, Some(request.id), &error)
-        }
-    }
-}
-
-async fn try_open(inbound: &Inbound<'_>, request: &ModernRequest<'_>) -> Result<Response<ResponseBody>, GatewayError> {
+) -> Result<Response<ResponseBody>, GatewayError> {
     let filter = filter(request)?;
     let catalog = request.catalog().await;
     let parts = parts(request, &catalog, &filter)?;

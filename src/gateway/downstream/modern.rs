@@ -39,10 +39,27 @@ async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -
             return respond::error(Era::Modern, Some(id), &error);
         }
     };
-    let request =
-        ModernRequest { route: inbound.route, headers: inbound.headers(), body, envelope, facts: &facts, id, versions };
+    let request = ModernRequest {
+        route: inbound.route,
+        headers: inbound.headers(),
+        body,
+        envelope,
+        facts: &facts,
+        id,
+        versions,
+        timer: &timer,
+    };
     if envelope.method() == "subscriptions/listen" {
-        return listen::open(inbound, &request, timer).await;
+        return match listen::open(inbound, &request).await {
+            Ok(response) => {
+                timer.ok();
+                response
+            }
+            Err(error) => {
+                timer.failed(error.kind);
+                respond::error(Era::Modern, Some(id), &error)
+            }
+        };
     }
     let Handled { reply, edits, deadline } = match request.handle().await {
         Ok(handled) => handled,

@@ -45,7 +45,8 @@ async fn answer(
         return Ok(());
     };
     let timer = route.metrics.start(MethodClass::of(envelope.method()));
-    let Handled { reply, from } = match (LegacyRequest { session, route, body, envelope, id }).handle().await {
+    let request = LegacyRequest { session, route, body, envelope, id, timer: &timer };
+    let Handled { reply, from } = match request.handle().await {
         Ok(handled) => handled,
         Err(error) => {
             if error.kind != Kind::Cancelled {

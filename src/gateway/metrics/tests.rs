@@ -57,6 +57,22 @@ async fn a_request_is_counted_once_under_how_it_ended() {
 }
 
 #[test]
+fn a_request_counts_for_the_server_it_went_to() {
+    let metrics = Metrics::new().unwrap();
+    let (whole, search) = (metrics.server(&route(), ""), metrics.server(&route(), "search"));
+    let timer = whole.start(MethodClass::of("tools/call"));
+    timer.served_by(&search);
+    let page = metrics.render().unwrap();
+    assert!(page.contains(r#"mcp_gateway_requests_in_flight{route="team/tools",server="search"} 1"#), "{page}");
+    timer.ok();
+    let page = metrics.render().unwrap();
+    let counted =
+        r#"mcp_gateway_requests_total{method="tools/call",outcome="ok",route="team/tools",server="search"} 1"#;
+    assert!(page.contains(counted) && !page.contains(r#"outcome="ok",route="team/tools",server="""#), "{page}");
+    assert!(page.contains(r#"mcp_gateway_requests_in_flight{route="team/tools",server=""} 0"#), "{page}");
+}
+
+#[test]
 fn the_same_server_keeps_its_handles() {
     let metrics = Metrics::new().unwrap();
     assert!(Arc::ptr_eq(&metrics.server(&route(), "a"), &metrics.server(&route(), "a")));
