@@ -135,12 +135,14 @@ pub enum Content {
     Other,
 }
 
-/// A Service's ports.
+/// A Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Service {
     /// Ready addresses behind each port, from its `EndpointSlice`s.
     pub ports: BTreeMap<u16, BTreeSet<Endpoint>>,
+    /// Whether it is of type `ExternalName`: another name for a host outside, which anyone who may write Services chooses.
+    pub is_external_name: bool,
 }
 
 /// A server of another operator.

@@ -214,10 +214,10 @@ fn usable(
     backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
 ) -> Result<(), Problem> {
     let found = backends.get(backend);
-    let consents = |backend_: &&CheckedBackend<'_>| {
-        tenancy::allows(&backend_.spec.allowed_routes, &backend.namespace, &route.namespace, facts)
+    let consents = |found: &CheckedBackend<'_>| {
+        tenancy::allows(&found.spec.allowed_routes, &backend.namespace, &route.namespace, facts)
     };
-    if backend.namespace != route.namespace && !found.is_some_and(|found| consents(&found)) {
+    if backend.namespace != route.namespace && !found.is_some_and(consents) {
         return Err(Problem::new(
             Reason::RefNotPermitted,
             format!(

@@ -45,6 +45,11 @@ fn service(candidate: &Candidate<'_>, server: &ServiceServer) -> Result<Vec<Endp
     let Some(known) = candidate.facts.services.get(&id) else {
         return Err(missing(format!("spec.service.name: Service {} does not exist in this namespace", server.name)));
     };
+    // By such a Service a tenant could make the gateway call anything; `remote` is confined to public addresses.
+    if known.is_external_name {
+        let message = format!("spec.service.name: Service {} is of type ExternalName; use spec.remote", server.name);
+        return Err(Unusable::Unresolved(Problem::new(Reason::UnsupportedValue, message)));
+    }
     let Some(endpoints) = known.ports.get(&server.port) else {
         let ports: Vec<String> = known.ports.keys().map(u16::to_string).collect();
         return Err(missing(format!(
