@@ -92,6 +92,7 @@ impl Gateway {
     pub fn new(generation: &Generation, metrics: Arc<Metrics>) -> Result<Arc<Self>, GatewayError> {
         let running = Running::compile(generation, None, &metrics)?;
         metrics.generation_applied(&running.hash);
+        running.start_upstreams();
         let gateway = Arc::new_cyclic(|this| Self {
             running: ArcSwap::from_pointee(running),
             sessions: SessionTable::default(),
@@ -114,6 +115,7 @@ impl Gateway {
         self.running.store(Arc::clone(&after));
         self.metrics.retain(&after.snapshot);
         self.metrics.generation_applied(&hash);
+        after.start_upstreams();
         self.tell_sessions(&before, &after);
         retire(&before, &after);
         Ok(hash)
@@ -206,6 +208,17 @@ impl Running {
             versions: snapshot.protocol.versions.iter().filter_map(|version| Version::parse(version)).collect(),
             upstreams,
         })
+    }
+}
+
+impl Running {
+    /// Starts what should be ready before the first call: warm processes. What cannot start is tried again when it is needed.
+    fn start_upstreams(&self) {
+        for (id, upstream) in &self.upstreams {
+            if let Err(error) = upstream.start() {
+                tracing::warn!(backend = %id, %error, "a backend could not be started");
+            }
+        }
     }
 }
 

@@ -7,11 +7,13 @@
 mod support;
 
 mod admin;
+mod bytes;
 mod cli;
 mod drain;
 mod guard;
 mod hostile;
 mod limits;
+mod modern;
 mod reload;
 mod sessions;
 mod stdio;

@@ -119,7 +119,8 @@ impl ModernClient {
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
         params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "0"});
-        let name = params["name"].as_str().or_else(|| params["uri"].as_str()).map(str::to_owned);
+        let named = ["name", "uri", "taskId"].into_iter().find_map(|key| params[key].as_str());
+        let name = named.map(str::to_owned);
         let message = json!({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params});
         self.next_id += 1;
         let mut headers = vec![
