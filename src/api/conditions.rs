@@ -256,7 +256,11 @@ mod tests {
         };
         let first = accepted(Finding::bad, Reason::Invalid, "a").into_condition(&[], Some(1), &at(10));
         assert_eq!(first.last_transition_time, at(10));
-        let same = accepted(Finding::bad, Reason::Conflicted, "b").into_condition(&[first.clone()], Some(2), &at(20));
+        let same = accepted(Finding::bad, Reason::Conflicted, "b").into_condition(
+            std::slice::from_ref(&first),
+            Some(2),
+            &at(20),
+        );
         assert_eq!((same.last_transition_time, same.message.as_str()), (at(10), "b"));
         assert_eq!((same.reason.as_str(), same.observed_generation), ("Conflicted", Some(2)));
         let changed = accepted(Finding::good, Reason::Accepted, "").into_condition(&[first], Some(3), &at(30));

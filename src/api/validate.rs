@@ -5,12 +5,14 @@
 
 use super::crd;
 use super::patterns::{DNS_LABEL, DNS_SUBDOMAIN, describe};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use regex::Regex;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// One thing that the API server would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +23,9 @@ pub struct Violation {
     pub message: String,
 }
 
-/// Checks objects against the definitions. Making one compiles them; keep it for many objects.
+/// Checks objects against the definitions.
+#[derive(Default)]
 pub struct Checker {
-    kinds: HashMap<String, Definition>,
     patterns: HashMap<String, Option<Regex>>,
     rules: Validator,
 }
@@ -33,23 +35,27 @@ struct Definition {
     rules: CompiledSchema,
 }
 
+/// Every kind's definition. Compiling the rules takes milliseconds, so it is done once, and only if somebody asks.
+static DEFINITIONS: LazyLock<HashMap<String, Definition>> = LazyLock::new(|| {
+    let definition = |definition: CustomResourceDefinition| {
+        let schema = crd::schema(&definition);
+        let rules = compile_schema(&schema);
+        (definition.spec.names.kind, Definition { schema, rules })
+    };
+    crd::all().into_iter().map(definition).collect()
+});
+
 impl Checker {
     /// A checker of every kind.
     pub fn new() -> Self {
-        let mut kinds = HashMap::new();
-        for definition in crd::all() {
-            let schema = crd::schema(&definition);
-            let rules = compile_schema(&schema);
-            kinds.insert(definition.spec.names.kind, Definition { schema, rules });
-        }
-        Self { kinds, patterns: HashMap::new(), rules: Validator::new() }
+        Self::default()
     }
 
     /// All that the API server would refuse of `object`; empty for a good one. Rules are asked only of an object whose
     /// schema holds, as the API server does it.
     pub fn check<T: CustomResourceExt + Serialize>(&mut self, object: &T) -> Vec<Violation> {
         let value = serde_json::to_value(object).unwrap_or_default();
-        let Some(definition) = self.kinds.get(&T::api_resource().kind) else { return Vec::new() };
+        let Some(definition) = DEFINITIONS.get(&T::api_resource().kind) else { return Vec::new() };
         let mut walk = Walk { patterns: &mut self.patterns, found: Vec::new() };
         walk.metadata(&value["metadata"]);
         walk.value(&definition.schema, &value, "");
@@ -58,12 +64,6 @@ impl Checker {
             found = rule_violations(&self.rules, &definition.rules, &value);
         }
         found
-    }
-}
-
-impl Default for Checker {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

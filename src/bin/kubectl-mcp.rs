@@ -19,6 +19,10 @@ enum Command {
     Lint(cli::lint::Args),
     /// Print the custom resource definitions
     Crds(cli::crds::Args),
+    /// Print what an MCP client needs to reach a gateway
+    ClientConfig(cli::client_config::Args),
+    /// Turn an .mcp.json into manifests, with references in the place of secrets
+    Import(cli::import::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
 fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     match command {
         Command::Lint(args) => cli::lint::run(args, out),
+        Command::ClientConfig(args) => cli::client_config::run(args, out).map(|()| ExitCode::SUCCESS),
+        Command::Import(args) => cli::import::run(args, out).map(|()| ExitCode::SUCCESS),
         Command::Crds(args) => cli::crds::run(args, out).map(|()| ExitCode::SUCCESS).map_err(Failure::new),
     }
 }

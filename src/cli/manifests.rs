@@ -31,11 +31,16 @@ pub struct Unreadable {
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, Unreadable> {
     let mut files = Files::default();
     for path in paths {
-        let text = read(path).map_err(|source| Unreadable { path: path.clone(), source })?;
+        let text = read_file(path)?;
         let name = if path.as_os_str() == STDIN { "standard input".to_owned() } else { path.display().to_string() };
         files.add(&name, &text);
     }
     Ok(files.loaded)
+}
+
+/// Reads one file as text, `-` for standard input.
+pub fn read_file(path: &Path) -> Result<String, Unreadable> {
+    read(path).map_err(|source| Unreadable { path: path.to_owned(), source })
 }
 
 /// Reads a text, as file `name`.

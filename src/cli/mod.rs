@@ -1,11 +1,14 @@
 //! What the binaries do, beyond parsing their arguments.
 
+pub mod client_config;
 pub mod crds;
 #[cfg(feature = "gateway")]
 mod host;
+pub mod import;
 pub mod lint;
 mod lint_world;
 pub mod manifests;
+pub mod mcp_json;
 #[cfg(feature = "gateway")]
 pub mod run;
 mod secret_values;

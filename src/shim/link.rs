@@ -46,7 +46,10 @@ impl Link {
             stdin: child.stdin(),
             exit: child.exit(),
             stop: child.stop_token().clone(),
-            patience: if audience == Audience::Own { OWN_PATIENCE } else { SHARED_PATIENCE },
+            patience: match audience {
+                Audience::Own | Audience::Once => OWN_PATIENCE,
+                Audience::Shared | Audience::Modern => SHARED_PATIENCE,
+            },
         };
         tasks.spawn(listener.run(lines));
         Arc::new(Self { number, child, routes })

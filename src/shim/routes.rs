@@ -37,8 +37,11 @@ pub(super) type ClientKey = u64;
 /// Who may hear what of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// One client; everything is for it.
+    /// One session; everything is for it.
     Own,
+    /// One request of a session. There is no news of the session: what such a child says of its lists on every start would
+    /// have them read again, from a child that says so again.
+    Once,
     /// Many sessions: news of the lists is for all, of a resource for its followers; what else cannot be attributed is for
     /// nobody.
     Shared,
@@ -297,7 +300,8 @@ impl Routes {
             return Some(Step::Reply(message::result(id, "{}")));
         }
         let refuse = |code, text: &str| Some(Step::Reply(message::error(Some(id), code, text, None)));
-        let Some(client) = self.clients.keys().next().copied().filter(|_| self.audience == Audience::Own) else {
+        let one_client = matches!(self.audience, Audience::Own | Audience::Once);
+        let Some(client) = self.clients.keys().next().copied().filter(|_| one_client) else {
             return refuse(-32601, "no client can be asked: this server's process is shared");
         };
         if self.questions.len() >= MAX_QUESTIONS {
@@ -320,12 +324,12 @@ impl Routes {
         match note.method.as_str() {
             "notifications/progress" => self.route_progress(note).into_iter().collect(),
             "notifications/cancelled" => self.route_cancelled(note).into_iter().collect(),
-            _ => match self.audience {
-                Audience::Own => {
+            method => match self.audience {
+                Audience::Once if is_news_of_the_session(method) => Vec::new(),
+                Audience::Own | Audience::Once => {
                     let client = self.clients.keys().next().copied();
-                    let routed = client.and_then(|client| {
-                        self.for_client(client, note.bytes.clone(), is_news_of_the_session(&note.method))
-                    });
+                    let routed = client
+                        .and_then(|client| self.for_client(client, note.bytes.clone(), is_news_of_the_session(method)));
                     routed.and_then(|(_, step)| step).into_iter().collect()
                 }
                 Audience::Shared => self.route_shared(note),

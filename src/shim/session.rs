@@ -183,7 +183,7 @@ async fn open(shim: Arc<Shim>, request: Message) -> Result<(Option<Arc<Session>>
         Isolation::Shared => share_child(&shim, key, &request).await?,
         Isolation::PerRequest => {
             // This child only tells what the server is; each request gets another.
-            let (_, answer) = start_child(&shim, key, Audience::Own, &request).await?;
+            let (_, answer) = start_child(&shim, key, Audience::Once, &request).await?;
             let accepted = answer.result().is_some();
             (accepted.then(|| Binding::PerRequest(Box::new(PerRequest::new(request)))), answer.bytes)
         }
@@ -338,7 +338,7 @@ impl PerRequest {
 
     /// Starts a child, repeats the session's handshake, and sends it the request. The child ends with the answer.
     async fn call(&self, shim: &Shim, key: ClientKey, request: &Message, in_use: InUse) -> Result<Call, ShimError> {
-        let (link, answer) = start_child(shim, key, Audience::Own, &self.initialize).await?;
+        let (link, answer) = start_child(shim, key, Audience::Once, &self.initialize).await?;
         if answer.result().is_none() {
             return Err(ShimError::Gone);
         }

@@ -1,6 +1,6 @@
 //! What a server answers to one POST.
 
-use super::super::error::{GatewayError, Kind};
+use super::super::error::{GatewayError, Kind, Retry, UPSTREAM_ERROR};
 use super::body::{Body, JsonBody};
 use super::events::EventStream;
 use super::failure;
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// The largest body of a refusal that is read, in bytes (64 KiB).
 const MAX_REJECTION_BYTES: usize = 64 * 1024;
+/// How much of a server's own words goes into an error message, in characters.
+pub(super) const MAX_QUOTE: usize = 200;
 
 /// What a server answered to one message.
 pub enum Answer {
@@ -78,7 +80,7 @@ pub(super) async fn read(
             body.finish();
             Err(unauthorized(backend, status))
         }
-        400..=499 if Media::of(&head.headers) == Media::Json => {
+        400..=499 | 503 if Media::of(&head.headers) == Media::Json => {
             let limit = Duration::from_millis(timeouts.request_ms);
             let body = timeout(limit, body.collect(MAX_REJECTION_BYTES))
                 .await
@@ -88,6 +90,11 @@ pub(super) async fn read(
                 Ok(message) if in_session && status == 400 && names_session(&message.error) => {
                     Err(session_lost(backend))
                 }
+                // Our own shim says so before anything reached the child.
+                Ok(message) if status == 503 && message.error.code == i64::from(UPSTREAM_ERROR) => {
+                    Err(process_failed(backend, &message.error.message))
+                }
+                Ok(_) if status == 503 => Err(http_status(backend, status)),
                 Ok(_) => Ok(Answer::Rejected { status, body }),
             }
         }
@@ -122,6 +129,11 @@ impl Media {
 /// no more than the revision 2024-11-05 did: they answer 400 with a code of their own and say it in words.
 fn names_session(error: &RpcError<'_>) -> bool {
     (-32_019..=-32_000).contains(&error.code) && error.message.to_ascii_lowercase().contains("session")
+}
+
+fn process_failed(backend: &ObjectId, words: &str) -> GatewayError {
+    let words: String = words.chars().take(MAX_QUOTE).collect();
+    GatewayError::new(Kind::ProcessFailed, format!("backend {backend}: {words}")).with_retry(Retry::Safe)
 }
 
 pub(super) fn session_lost(backend: &ObjectId) -> GatewayError {

@@ -42,8 +42,8 @@ pub(super) struct Connection {
     pub(super) expires: Instant,
     /// How long the server keeps an idle connection, when it says so (`Keep-Alive: timeout=`).
     keep_alive: Option<Duration>,
-    /// Counts against the backend's bound for as long as the connection lives.
-    _permit: Option<Permit>,
+    /// Counts against the backend's bound while the connection serves calls.
+    pub(super) permit: Option<Permit>,
 }
 
 /// A request that did not get an answer.
@@ -70,7 +70,7 @@ impl Connection {
         builder.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_BUFFER_BYTES);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         let expires = Instant::now();
-        Ok(Self { sender, driver, closed: false, remainder: None, expires, keep_alive: None, _permit: permit })
+        Ok(Self { sender, driver, closed: false, remainder: None, expires, keep_alive: None, permit })
     }
 
     /// Does the I/O that can be done now, and registers the task for more.

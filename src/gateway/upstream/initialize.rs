@@ -2,6 +2,7 @@
 
 use super::super::error::{GatewayError, Kind};
 use super::super::mcp::{envelope, message};
+use super::answer::MAX_QUOTE;
 use super::events::is_answer;
 use super::{Answer, Event, SessionSink, failure};
 use crate::ir::ids::ObjectId;
@@ -15,8 +16,6 @@ use tokio::time::timeout;
 pub(super) const INITIALIZE_ID: &str = "0";
 /// The largest result of `initialize` that is taken, in bytes (1 MiB): instructions are prose.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
-/// How much of a server's own words goes into an error message, in characters.
-const MAX_QUOTE: usize = 200;
 /// JSON-RPC codes with which servers of the modern era refuse `initialize`.
 const UNSUPPORTED_VERSION: i64 = -32_022;
 const METHOD_NOT_FOUND: i64 = -32_601;

@@ -61,9 +61,9 @@ impl Drop for Permit {
 /// Whether a connection counts against the backend's bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// A call: bounded, and may take an idle connection.
+    /// A call: it does.
     Call,
-    /// A stream that lives as long as a session or a subscription, of which there is a bounded number elsewhere.
+    /// A stream that lives as long as a session or a subscription: it does not, their number is bounded elsewhere.
     Stream,
 }
 
@@ -110,7 +110,7 @@ impl Pool {
         purpose: Use,
     ) -> Result<(Parts, Body), GatewayError> {
         let (mut lease, mut reused) = match self.take_idle().await {
-            Some(lease) => (lease, true),
+            Some(connection) => (self.lease(connection, purpose)?, true),
             None => (self.dial(timeouts, purpose).await?, false),
         };
         let limit = Duration::from_millis(timeouts.request_ms);
@@ -135,8 +135,8 @@ impl Pool {
     }
 
     /// The most recently used idle connection that still works.
-    async fn take_idle(self: &Arc<Self>) -> Option<Lease> {
-        let connection = poll_fn(|cx| {
+    async fn take_idle(&self) -> Option<Box<Connection>> {
+        poll_fn(|cx| {
             let now = Instant::now();
             while let Some(mut connection) = self.pop_free() {
                 if connection.expires > now && connection.poll_free(cx) == Readiness::Free {
@@ -145,8 +145,17 @@ impl Pool {
             }
             Poll::Ready(self.pop_ended(cx, now))
         })
-        .await?;
-        Some(Lease { connection, pool: Arc::clone(self) })
+        .await
+    }
+
+    /// Counts an idle connection by what it is used for from now on.
+    fn lease(self: &Arc<Self>, mut connection: Box<Connection>, purpose: Use) -> Result<Lease, GatewayError> {
+        connection.permit = match (purpose, connection.permit.take()) {
+            (Use::Stream, _) => None,
+            (Use::Call, Some(permit)) => Some(permit),
+            (Use::Call, None) => Some(self.permit()?),
+        };
+        Ok(Lease { connection, pool: Arc::clone(self) })
     }
 
     fn pop_free(&self) -> Option<Box<Connection>> {
@@ -173,18 +182,20 @@ impl Pool {
     async fn dial(self: &Arc<Self>, timeouts: &Timeouts, purpose: Use) -> Result<Lease, GatewayError> {
         let permit = match purpose {
             Use::Stream => None,
-            Use::Call => Some(self.bound.take().ok_or_else(|| self.exhausted())?),
+            Use::Call => Some(self.permit()?),
         };
         let stream = self.dialer.dial(Duration::from_millis(timeouts.connect_ms)).await?;
         let connection = Connection::new(stream, permit).await.map_err(|_| failure::unsent(&self.backend))?;
         Ok(Lease { connection: Box::new(connection), pool: Arc::clone(self) })
     }
 
-    fn exhausted(&self) -> GatewayError {
-        GatewayError::new(
-            Kind::NoBackend,
-            format!("all {MAX_CONNECTIONS} connections to backend {} are in use", self.backend),
-        )
+    fn permit(&self) -> Result<Permit, GatewayError> {
+        self.bound.take().ok_or_else(|| {
+            GatewayError::new(
+                Kind::NoBackend,
+                format!("all {MAX_CONNECTIONS} connections to backend {} are in use", self.backend),
+            )
+        })
     }
 
     /// Keeps a connection whose exchange has ended, or is about to.

@@ -54,6 +54,19 @@ async fn what_the_server_says_first_decides_between_json_and_a_stream() {
 }
 
 #[tokio::test]
+async fn a_large_answer_arrives_whole_as_json_or_as_an_event() {
+    let shim = Fake::new(Isolation::PerSession).start();
+    let client = Client::open(&shim).await;
+    assert_eq!(client.result("long").await.as_str().map(str::len), Some(LONG));
+    let events = client.call(1, "log-long").await.events().await;
+    assert_eq!(events[1]["result"].as_str().map(str::len), Some(LONG));
+    shim.shutdown().await;
+}
+
+/// Bytes that the fake server's long answers carry: more than any buffer on the way holds.
+const LONG: usize = 1_000_000;
+
+#[tokio::test]
 async fn a_question_reaches_the_client_and_its_answer_the_server() {
     let shim = Fake::new(Isolation::PerSession).start();
     let client = Client::open(&shim).await;
@@ -186,6 +199,8 @@ async fn each_request_has_a_process_of_its_own() {
     let second = client.result("pid").await;
     assert_ne!(first, second);
     assert_eq!(client.result("notes").await["notes"][0]["method"], "notifications/initialized");
+
+    assert!(!client.call(1, "change").await.is_stream(), "there is no session to have news of");
 
     let mut asking = client.call(1, "ask").await;
     let question = loop {

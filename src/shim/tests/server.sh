@@ -64,7 +64,10 @@ while IFS= read -r line; do
     *'"name":"crash"'*) exit 3 ;;
     *'"name":"mute"'*) exec >&- ;;
     *'"name":"long"'*)
-        answer "$id" "\"$(head -c 100000 /dev/zero | tr '\0' x)\"" ;;
+        answer "$id" "\"$(head -c 1000000 /dev/zero | tr '\0' x)\"" ;;
+    *'"name":"log-long"'*)
+        notify notifications/message '{"level":"info","data":"hello"}'
+        answer "$id" "\"$(head -c 1000000 /dev/zero | tr '\0' x)\"" ;;
     *'"name":"complain"'*)
         yes "secret is $FAKE_TOKEN" | head -n 200000 >&2
         answer "$id" '{"done":true}' ;;

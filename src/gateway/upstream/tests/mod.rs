@@ -4,6 +4,7 @@ mod exchange;
 mod group;
 mod http_sse;
 mod modern;
+mod real;
 mod security;
 mod session;
 mod stream;

@@ -176,3 +176,26 @@ async fn closing_a_session_is_bounded() {
     session.close().await;
     assert!(begun.elapsed() <= Duration::from_secs(2));
 }
+
+#[tokio::test]
+async fn the_servers_own_streams_do_not_count_as_calls() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let server = TestServer::start(move |seen| {
+        if seen.method != Method::GET {
+            return handshake(seen).unwrap_or_else(|| json(ANSWER));
+        }
+        let (sender, reply) = stream();
+        sender.send(Ok(Bytes::from_static(b"data: {}\n\n"))).unwrap();
+        held.lock().push(sender);
+        reply
+    })
+    .await;
+    let inbox = Arc::<Inbox>::default();
+    let upstream = upstream(&backend(server.address));
+    let session = upstream.open_session(PARAMS, inbox.clone(), &TIMEOUTS).await.unwrap();
+    inbox.until(|inbox| !inbox.messages.lock().is_empty()).await;
+    // The stream has taken over the connection of the handshake.
+    assert_eq!((server.accepted(), upstream.stats().connections), (1, 0));
+    text(session.call(Bytes::from_static(CALL.as_bytes()), &TIMEOUTS).await.unwrap()).await;
+    assert_eq!((server.accepted(), upstream.stats().connections), (2, 1));
+}
