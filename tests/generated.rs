@@ -132,6 +132,44 @@ fn every_rule_has_a_message_that_names_a_field() {
     assert!(rules >= 25, "only {rules} rules were looked at");
 }
 
+/// CEL reserves words that are fine names of fields; a rule must write such a field as `__name__`, and the API server
+/// refuses a definition that does not.
+#[test]
+fn no_rule_names_a_field_by_a_reserved_word() {
+    let reserved = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    each_schema(|path, schema| {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let rule = rule["rule"].as_str().unwrap();
+            for word in rule.split('.').skip(1).map(|rest| rest.split(|letter: char| !letter.is_alphanumeric()).next())
+            {
+                assert!(word.is_none_or(|word| !reserved.contains(&word)), "{path}: {word:?} in {rule}");
+            }
+        }
+    });
+}
+
 #[test]
 fn schemas_are_structural() {
     each_schema(|path, schema| {

@@ -40,7 +40,7 @@ custom_resource! {
     /// What an `MCPRoute` should be.
     #[x_kube(
         validation = Rule::new(
-            "self.parentRefs.all(p, self.parentRefs.exists_one(o, o.name == p.name && (has(o.namespace) ? o.namespace : '') == (has(p.namespace) ? p.namespace : '') && (has(o.sectionName) ? o.sectionName : '') == (has(p.sectionName) ? p.sectionName : '')))"
+            "self.parentRefs.all(p, self.parentRefs.exists_one(o, o.name == p.name && (has(o.__namespace__) ? o.__namespace__ : '') == (has(p.__namespace__) ? p.__namespace__ : '') && (has(o.sectionName) ? o.sectionName : '') == (has(p.sectionName) ? p.sectionName : '')))"
         ).message("spec.parentRefs: the same gateway and sectionName appear twice: remove one")
     )]
     pub struct McpRouteSpec {
@@ -173,7 +173,7 @@ pub struct QueryParamMatch {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(
-        "self.backendRefs.all(b, self.backendRefs.exists_one(o, o.name == b.name && (has(o.namespace) ? o.namespace : '') == (has(b.namespace) ? b.namespace : '')))"
+        "self.backendRefs.all(b, self.backendRefs.exists_one(o, o.name == b.name && (has(o.__namespace__) ? o.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')))"
     ).message("spec.servers[].backendRefs: the same backend appears twice: keep one entry, with the weight and priority it should have"),
     validation = Rule::new("self.backendRefs.exists(b, b.weight > 0)").message(
         "spec.servers[].backendRefs: every weight is 0, so nothing would be served: give one backend a weight above 0"

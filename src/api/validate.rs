@@ -201,9 +201,10 @@ fn bound(schema: &Value, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::cel::estimate_rule_cost;
 
     #[test]
-    fn every_rule_compiles() {
+    fn every_rule_compiles_and_is_cheap_enough() {
         for definition in crd::all() {
             let schema = crd::schema(&definition);
             let compiled = compile_schema(&schema);
@@ -213,6 +214,10 @@ mod tests {
                 rules += node.validations.len();
                 let errors: Vec<String> = node.compilation_errors().iter().map(ToString::to_string).collect();
                 assert!(errors.is_empty(), "{}: {errors:?}", definition.spec.names.kind);
+                for rule in node.validations.iter().flatten() {
+                    let warnings = estimate_rule_cost(&rule.rule.rule, node);
+                    assert!(warnings.is_empty(), "{}: {warnings:?}", definition.spec.names.kind);
+                }
                 nodes.extend(node.properties.values().chain(node.items.as_deref()));
             }
             assert!(rules > 0, "{} has no rule", definition.spec.names.kind);
