@@ -17,12 +17,12 @@ fn json_text() -> impl Strategy<Value = String> {
         Just("true".to_owned()),
         prop_oneof![Just("1.0"), Just("1E+2"), Just("-0"), Just("0.10"), Just("12345678901234567890123")]
             .prop_map(str::to_owned),
-        r#"[a-z <>&'/é漢]{0,12}"#.prop_map(|text| format!("\"{text}\"")),
+        r"[a-z <>&'/é漢]{0,12}".prop_map(|text| format!("\"{text}\"")),
         prop_oneof![Just(r#""\u00e9\/\n""#), Just(r#""\ud83d\ude00""#), Just(r#""""#)].prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 40, 5, move |inner| {
         let space = space.clone();
-        let key = r#"[a-z_]{1,6}"#;
+        let key = r"[a-z_]{1,6}";
         prop_oneof![
             (space.clone(), prop::collection::vec(inner.clone(), 0..5))
                 .prop_map(|(space, items)| format!("[{space}{}{space}]", items.join(&format!(",{space}")))),
