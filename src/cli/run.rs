@@ -2,7 +2,6 @@
 
 mod banner;
 mod flags;
-mod mcp_json;
 mod world;
 
 use super::Failure;

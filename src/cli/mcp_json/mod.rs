@@ -1,7 +1,8 @@
 //! The `.mcp.json` of desktop hosts, as manifests: for `kubectl mcp import` and for `mcp-gateway run .mcp.json`.
 //!
 //! Each entry becomes an `MCPBackend`; one `MCPGateway` and one `MCPRoute` put them together. What looks like a secret
-//! becomes a reference to a Secret, and its value never gets into a manifest, a warning or an error.
+//! becomes a reference to a Secret, and its value never gets into a manifest, a warning or an error. On a laptop that is
+//! every environment variable and header: what runs shows its snapshot, and a guess may be wrong.
 
 mod parse;
 mod render;
@@ -109,6 +110,11 @@ impl Imported {
     pub fn files(&self) -> Vec<(String, String)> {
         render::files(self)
     }
+}
+
+/// Whether a JSON text is an `.mcp.json`, rather than a manifest in JSON.
+pub fn is_mcp_json(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).map_or(true, |value| value.get("apiVersion").is_none())
 }
 
 /// Turns the text of an `.mcp.json` (also VS Code's and Zed's forms, comments allowed) into manifests.

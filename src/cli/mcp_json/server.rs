@@ -147,7 +147,7 @@ impl<'a> ServerImport<'a> {
             },
             Purpose::Cluster => value,
         };
-        let is_secret = looks_secret(name, &text) || (self.is_for_cluster() && has_variables(&text));
+        let is_secret = !self.is_for_cluster() || looks_secret(name, &text) || has_variables(&text);
         if !is_secret {
             return Some(json!({ "name": name, "value": text }));
         }

@@ -145,7 +145,7 @@ fn variables_become_references_in_a_cluster_and_values_on_a_laptop() {
         json!({ "image": "local", "command": ["npx"], "args": ["--home", "/root"], "workingDir": "/root/x",
             "env": [
                 { "name": "API_TOKEN", "valueFrom": { "secretKeyRef": { "name": "a-credentials", "key": "API_TOKEN" } } },
-                { "name": "LEVEL", "value": "info" },
+                { "name": "LEVEL", "valueFrom": { "secretKeyRef": { "name": "a-credentials", "key": "LEVEL" } } },
             ] })
     );
     assert_eq!(laptop.secrets[0].value.as_ref().map(PrivateBytes::expose), Some(&b"hunter2"[..]));
@@ -162,6 +162,12 @@ fn a_laptop_runs_what_the_file_says() {
     assert_eq!(github["args"].as_array().map(Vec::len), Some(11));
     let search = &laptop.objects[4]["spec"]["stdio"];
     assert_eq!(search["args"][1], "sk-abcdefghijklmnop");
+}
+
+#[test]
+fn a_manifest_in_json_is_no_mcp_json() {
+    assert!(is_mcp_json(r#"{"mcpServers": {}}"#) && is_mcp_json("{ // comment\n}") && is_mcp_json("{"));
+    assert!(!is_mcp_json(r#"{"apiVersion": "gateway.mcp-operator.dev/v1alpha1"}"#));
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::WorldArgs;
 use super::flags::{SecretFlag, content};
-use super::mcp_json;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::cli::Failure;
 use crate::cli::manifests::check;
+use crate::cli::mcp_json::{ImportOptions, Imported, Purpose, is_mcp_json, manifests_from_mcp_json};
 use crate::gateway::config::Source;
 use crate::ir::generation::Generation;
 use crate::ir::ids::{ObjectId, SecretKey};
@@ -56,7 +56,7 @@ impl World {
     }
 
     fn translate(&self, texts: &[String]) -> Result<(Generation, Problems), String> {
-        let (manifests, mut secrets) = self.manifests(texts)?;
+        let Files { manifests, mut secrets, mut problems } = self.manifests(texts)?;
         for SecretFlag { secret, key, value } in &self.args.secrets {
             secrets.insert((secret.clone(), key.clone()), value.clone());
         }
@@ -67,7 +67,7 @@ impl World {
         };
         let inputs = Inputs::on_laptop(manifests, flags).map_err(|error| error.to_string())?;
         let mut plan = translate(&inputs);
-        let problems = problems(&plan);
+        problems.extend(untrue_conditions(&plan));
         let (id, gateway) = self.chosen(&mut plan)?;
         let nothing = |reason: String| {
             if problems.is_empty() { reason } else { problems.join("\n") }
@@ -84,27 +84,25 @@ impl World {
         Ok((Generation { snapshot, credentials }, problems))
     }
 
-    /// The objects of all files, or every mistake in them.
-    fn manifests(&self, texts: &[String]) -> Result<(Vec<Manifest>, SecretValues), String> {
-        let (mut manifests, mut mistakes) = (Vec::new(), Vec::new());
-        let mut secrets = SecretValues::new();
+    /// What all files hold, or every mistake in them.
+    fn manifests(&self, texts: &[String]) -> Result<Files, String> {
+        let mut files = Files::default();
+        let mut mistakes = Vec::new();
         for (file, text) in self.args.files.iter().zip(texts) {
             let name = file.display().to_string();
-            if file.extension().is_some_and(|extension| extension == "json") && mcp_json::is_one(text) {
-                match mcp_json::read(&name, text, |variable| std::env::var(variable).ok()) {
-                    Ok(world) => {
-                        manifests.extend(world.manifests);
-                        secrets.extend(world.secrets);
-                    }
-                    Err(mistake) => mistakes.push(mistake),
+            if file.extension().is_some_and(|extension| extension == "json") && is_mcp_json(text) {
+                let variable = |name: &str| std::env::var(name).ok();
+                match manifests_from_mcp_json(text, &ImportOptions::new(Purpose::Laptop(&variable))) {
+                    Ok(imported) => mistakes.extend(files.import(&name, imported)),
+                    Err(mistake) => mistakes.push(format!("{name} {mistake}")),
                 }
             } else {
                 let loaded = check(&name, text);
-                manifests.extend(loaded.manifests);
+                files.manifests.extend(loaded.manifests);
                 mistakes.extend(loaded.mistakes.iter().map(ToString::to_string));
             }
         }
-        if mistakes.is_empty() { Ok((manifests, secrets)) } else { Err(mistakes.join("\n")) }
+        if mistakes.is_empty() { Ok(files) } else { Err(mistakes.join("\n")) }
     }
 
     /// The gateway to serve: the only one, or the one that was named.
@@ -148,6 +146,27 @@ impl World {
     }
 }
 
+/// What the files hold.
+#[derive(Default)]
+struct Files {
+    manifests: Vec<Manifest>,
+    secrets: SecretValues,
+    problems: Problems,
+}
+
+impl Files {
+    /// Adds what an `.mcp.json` became; mistakes are those of its servers' fields.
+    fn import(&mut self, file: &str, imported: Imported) -> Vec<String> {
+        let loaded = check(file, &imported.yaml());
+        self.manifests.extend(loaded.manifests);
+        self.problems.extend(imported.warnings.iter().map(|warning| format!("{file}: {warning}")));
+        let values = imported.secrets.into_iter();
+        self.secrets.extend(values.filter_map(|secret| Some(((secret.name, secret.key), secret.value?))));
+        // Lines would be those of the manifests, which nobody sees.
+        loaded.mistakes.iter().map(|mistake| format!("{file}: {}: {}", mistake.field, mistake.message)).collect()
+    }
+}
+
 impl Source for World {
     fn directories(&self) -> Vec<PathBuf> {
         let parents = self.args.files.iter().map(|file| match file.parent() {
@@ -188,7 +207,7 @@ fn values(keys: &BTreeSet<SecretKey>, secrets: &SecretValues) -> BTreeMap<Secret
 }
 
 /// Every condition that does not hold, as a line for a person.
-fn problems(plan: &Plan) -> Problems {
+fn untrue_conditions(plan: &Plan) -> Problems {
     let mut lines = Vec::new();
     let mut tell = |object: String, conditions: &[Finding]| {
         let untrue = conditions.iter().filter(|finding| finding.status != ConditionStatus::True);
