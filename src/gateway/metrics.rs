@@ -53,7 +53,7 @@ pub struct Metrics {
     /// Sessions ever begun.
     pub sessions: IntCounter,
     /// Open event streams to clients: answers that stream, GET streams, subscriptions.
-    pub streams_open: IntGauge,
+    streams_open: IntGauge,
     /// 1 from the signal to leave until the end.
     pub draining: IntGauge,
     servers: Mutex<HashMap<(ObjectId, String), Arc<ServerMetrics>>>,
@@ -149,6 +149,12 @@ impl Metrics {
         }
     }
 
+    /// Counts an event stream to a client for as long as the returned guard lives.
+    pub fn open_stream(&self) -> OpenStream {
+        self.streams_open.inc();
+        OpenStream(self.streams_open.clone())
+    }
+
     /// Counts a request that ended before a route was found for it.
     pub fn unrouted(&self, method: MethodClass, kind: Kind) {
         self.requests.with_label_values(&["", "", method.word(), kind.word()]).inc();
@@ -230,6 +236,15 @@ fn prune<T: prometheus::core::MetricVecBuilder>(
                 let _ = vec.remove_label_values(&values);
             }
         }
+    }
+}
+
+/// An event stream that counts as open until this is dropped.
+pub struct OpenStream(IntGauge);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -176,7 +176,10 @@ impl Gateway {
                     self.end_session(session.id());
                 }
                 (Some(old), Some(new)) if old.offers_the_same(&new) => {}
-                _ => session.announce_lists(),
+                (_, Some(new)) => {
+                    session.leave_servers_not_in(&new);
+                    session.announce_lists();
+                }
             }
         }
     }

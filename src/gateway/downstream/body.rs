@@ -3,7 +3,7 @@
 use super::relay::EventRelay;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::sse_write;
-use crate::gateway::metrics::RequestTimer;
+use crate::gateway::metrics::{OpenStream, RequestTimer};
 use crate::gateway::session::live::CallGuard;
 use crate::gateway::session::log::LogReader;
 use crate::gateway::upstream::JsonBody;
@@ -86,6 +86,8 @@ pub(crate) struct InFlight {
     pub(crate) call: Option<CallGuard>,
     /// Times the request to the end of its answer.
     pub(crate) timer: Option<RequestTimer>,
+    /// Counts the stream, if it is one.
+    pub(crate) stream: Option<OpenStream>,
 }
 
 impl InFlight {
@@ -145,14 +147,15 @@ pub(crate) struct LogBody {
     first: Option<Bytes>,
     reader: LogReader,
     keep_alive: KeepAlive,
+    _open: OpenStream,
     /// Tells whoever writes the log that the client is gone.
     _guard: Option<DropGuard>,
 }
 
 impl LogBody {
     /// Reads `reader`, after `first` (a priming event, an endpoint event).
-    pub(crate) fn new(first: Option<Bytes>, reader: LogReader) -> Self {
-        Self { first, reader, keep_alive: KeepAlive::default(), _guard: None }
+    pub(crate) fn new(first: Option<Bytes>, reader: LogReader, open: OpenStream) -> Self {
+        Self { first, reader, keep_alive: KeepAlive::default(), _open: open, _guard: None }
     }
 
     /// Cancels a token when the body is dropped, be it read to its end or not.
@@ -219,13 +222,18 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::metrics::Metrics;
     use crate::gateway::session::log::EventLog;
     use http_body_util::BodyExt as _;
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_is_kept_open_by_comments() {
         let log = EventLog::new(0);
-        let mut body = ResponseBody::Log(LogBody::new(Some(Bytes::from_static(b"first")), log.read()));
+        let mut body = ResponseBody::Log(LogBody::new(
+            Some(Bytes::from_static(b"first")),
+            log.read(),
+            Metrics::new().unwrap().open_stream(),
+        ));
         let mut next = async || body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
         assert_eq!(next().await.unwrap(), "first");
         let start = Instant::now();

@@ -82,7 +82,7 @@ async fn batch(
         join_all(answers).await;
         session.finish_stream(&log);
     });
-    Ok(respond::events(ResponseBody::Log(LogBody::new(None, reader))))
+    Ok(respond::events(ResponseBody::Log(LogBody::new(None, reader, inbound.gateway.metrics.open_stream()))))
 }
 
 /// Opens the session's stream of what servers say unasked, or goes on with a stream that broke.
@@ -95,7 +95,7 @@ pub(crate) fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     // An event that is no longer known: the stream goes on from now, as the client would get it without the header.
     let reader = resumed.unwrap_or_else(|| session.unsolicited().read());
     let first = resumes(&session).then(|| session.unsolicited().priming(RETRY));
-    respond::events(ResponseBody::Log(LogBody::new(first, reader)))
+    respond::events(ResponseBody::Log(LogBody::new(first, reader, inbound.gateway.metrics.open_stream())))
 }
 
 /// Ends the session.
@@ -258,7 +258,7 @@ async fn in_session(
 ) -> Result<Response<ResponseBody>, GatewayError> {
     let session = session(inbound)?;
     match (envelope.kind(), envelope.id()) {
-        (MessageKind::Request, Some(id)) => Ok(request(inbound.route, &session, body, envelope, id).await),
+        (MessageKind::Request, Some(id)) => Ok(request(inbound, &session, body, envelope, id).await),
         (MessageKind::Response { .. }, _) => {
             response(&session, body, envelope).await?;
             Ok(respond::accepted())
@@ -271,12 +271,13 @@ async fn in_session(
 }
 
 async fn request(
-    route: &Arc<RouteState>,
+    inbound: &Inbound<'_>,
     session: &Arc<Session>,
     body: &Bytes,
     envelope: &Envelope<'_>,
     id: &str,
 ) -> Response<ResponseBody> {
+    let route = inbound.route;
     let timer = route.metrics.start(MethodClass::of(envelope.method()));
     let request = LegacyRequest { session, route, body, envelope, id, timer: &timer };
     let handled = match request.handle().await {
@@ -297,7 +298,7 @@ async fn request(
         }
         Reply::Large(held, rest) => {
             let deadline = from.as_ref().map_or_else(Instant::now, |from| from.deadline);
-            let in_flight = InFlight { call: from.map(|from| from.call), timer: Some(timer) };
+            let in_flight = InFlight { call: from.map(|from| from.call), timer: Some(timer), stream: None };
             respond::json_body(ResponseBody::Json(JsonRelay::new(held, rest, deadline, in_flight)))
         }
         Reply::Events(stream) => {
@@ -313,7 +314,7 @@ async fn request(
                 relay_to_log(call, stream, &log).await;
                 session.finish_stream(&log);
             });
-            respond::events(ResponseBody::Log(LogBody::new(first, reader)))
+            respond::events(ResponseBody::Log(LogBody::new(first, reader, inbound.gateway.metrics.open_stream())))
         }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn open(
         });
     }
     tokio::spawn(end_with_gateway(Arc::clone(&subscription), inbound.gateway.closing(), closed.clone()));
-    let body = LogBody::new(None, log.read()).with_guard(closed.drop_guard());
+    let body = LogBody::new(None, log.read(), inbound.gateway.metrics.open_stream()).with_guard(closed.drop_guard());
     Ok(respond::events(ResponseBody::Log(body)))
 }
 

@@ -79,11 +79,12 @@ async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -
             respond::json_with_status(status, message)
         }
         Reply::Large(held, rest) => {
-            let in_flight = InFlight { call: None, timer: Some(timer) };
+            let in_flight = InFlight { timer: Some(timer), ..InFlight::default() };
             respond::json_body(ResponseBody::Json(JsonRelay::new(held, rest, deadline, in_flight)))
         }
         Reply::Events(stream) => {
-            let in_flight = InFlight { call: None, timer: Some(timer) };
+            let open = inbound.gateway.metrics.open_stream();
+            let in_flight = InFlight { timer: Some(timer), stream: Some(open), ..InFlight::default() };
             respond::events(ResponseBody::Events(Box::new(EventRelay::new(stream, id, edits, deadline, in_flight))))
         }
     }

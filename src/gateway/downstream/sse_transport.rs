@@ -71,7 +71,8 @@ fn try_open(inbound: &Inbound<'_>) -> Result<Response<ResponseBody>, GatewayErro
     let address = format!("{}?{query}{PARAMETER}={id}", uri.path());
     let first = sse_write::event(None, Some("endpoint"), address.as_bytes());
     let closed = CancellationToken::new();
-    let body = LogBody::new(Some(first), log.read()).with_guard(closed.clone().drop_guard());
+    let body =
+        LogBody::new(Some(first), log.read(), gateway.metrics.open_stream()).with_guard(closed.clone().drop_guard());
     tokio::spawn(close_when_read(Arc::clone(gateway), id, closed));
     Ok(respond::events(ResponseBody::Log(body)))
 }

@@ -7,7 +7,7 @@ use crate::gateway::catalog::ListKind;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::version::{Era, Version};
-use crate::gateway::state::Gateway;
+use crate::gateway::state::{Gateway, RouteState};
 use crate::ir::ids::ObjectId;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -147,6 +147,23 @@ impl Session {
 
     pub(crate) fn bindings(&self) -> Vec<Arc<Binding>> {
         self.bindings.lock().clone()
+    }
+
+    /// Ends what is open towards servers that are no longer part of the route.
+    pub(crate) fn leave_servers_not_in(&self, route: &RouteState) {
+        let mut gone = Vec::new();
+        self.bindings.lock().retain(|binding| {
+            let kept = route.server(binding.server()).is_some();
+            if !kept {
+                gone.push(Arc::clone(binding));
+            }
+            kept
+        });
+        tokio::spawn(async move {
+            for binding in gone {
+                binding.close().await;
+            }
+        });
     }
 
     // --- streams ---
