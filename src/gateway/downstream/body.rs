@@ -87,7 +87,7 @@ pub(crate) struct InFlight {
     /// Times the request to the end of its answer.
     pub(crate) timer: Option<RequestTimer>,
     /// Counts the stream, if it is one.
-    pub(crate) stream: Option<OpenStream>,
+    pub(crate) _stream: Option<OpenStream>,
 }
 
 impl InFlight {

@@ -298,7 +298,7 @@ async fn request(
         }
         Reply::Large(held, rest) => {
             let deadline = from.as_ref().map_or_else(Instant::now, |from| from.deadline);
-            let in_flight = InFlight { call: from.map(|from| from.call), timer: Some(timer), stream: None };
+            let in_flight = InFlight { call: from.map(|from| from.call), timer: Some(timer), _stream: None };
             respond::json_body(ResponseBody::Json(JsonRelay::new(held, rest, deadline, in_flight)))
         }
         Reply::Events(stream) => {

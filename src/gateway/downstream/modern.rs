@@ -84,7 +84,7 @@ async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -
         }
         Reply::Events(stream) => {
             let open = inbound.gateway.metrics.open_stream();
-            let in_flight = InFlight { timer: Some(timer), stream: Some(open), ..InFlight::default() };
+            let in_flight = InFlight { timer: Some(timer), _stream: Some(open), ..InFlight::default() };
             respond::events(ResponseBody::Events(Box::new(EventRelay::new(stream, id, edits, deadline, in_flight))))
         }
     }
