@@ -15,6 +15,7 @@ mod hostile;
 mod limits;
 mod modern;
 mod reload;
+mod run;
 mod sessions;
 mod stdio;
 mod tls;

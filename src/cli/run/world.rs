@@ -37,7 +37,7 @@ struct Reading {
 type Problems = Vec<String>;
 
 /// Values by the Secret's name and key; a flag has no namespace.
-pub(super) type SecretValues = BTreeMap<(String, String), PrivateBytes>;
+type SecretValues = BTreeMap<(String, String), PrivateBytes>;
 
 impl World {
     pub(super) fn new(args: WorldArgs) -> Result<Self, Failure> {
@@ -77,6 +77,9 @@ impl World {
             .ok_or_else(|| nothing(format!("MCPGateway {id} cannot be served: its spec is not valid")))?;
         if snapshot.routes.is_empty() {
             return Err(nothing(format!("no MCPRoute is attached to MCPGateway {id}: name it in spec.parentRefs")));
+        }
+        if snapshot.backends.is_empty() {
+            return Err(nothing(format!("no MCPBackend can be used by the routes of MCPGateway {id}")));
         }
         let snapshot = self.on_this_machine(snapshot)?;
         let credentials =
@@ -298,11 +301,9 @@ spec:
     #[test]
     fn what_needs_a_cluster_is_told_with_the_flag_that_helps() {
         let (_home, world) = world(MANIFESTS, &[]);
-        let told = match world.load() {
-            Ok((_, problems)) => problems.join("\n"),
-            Err(reason) => reason,
-        };
-        assert!(told.contains("--backend web=URL"), "{told}");
+        let (generation, problems) = world.load().unwrap();
+        assert_eq!(generation.snapshot.backends.len(), 1, "the other one is served");
+        assert!(problems.iter().any(|problem| problem.contains("--backend web=URL")), "{problems:?}");
     }
 
     #[test]
@@ -318,6 +319,26 @@ spec:
             world(&MANIFESTS.replace("port: 8080", "prot: 8080").replace("parentRefs", "parentRef"), &[]);
         let reason = world.load().unwrap_err();
         assert!(reason.lines().count() >= 2 && reason.contains("a.yaml:4:") && reason.contains("prot"), "{reason}");
+    }
+
+    #[test]
+    fn an_mcp_json_is_taken_as_it_is_and_shows_no_secret() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".mcp.json");
+        let text = r#"{"mcpServers": {
+            "files": {"command": "npx", "args": ["-y", "server"], "env": {"API_TOKEN": "hunter2hunter2"}},
+            "web": {"type": "http", "url": "http://localhost:1/mcp"}
+        }}"#;
+        std::fs::write(&file, text).unwrap();
+        let world = World::new(Command::try_parse_from(["x", file.to_str().unwrap()]).unwrap().world).unwrap();
+        let (generation, _) = world.load().unwrap();
+        assert_eq!(generation.snapshot.backends.len(), 2);
+        assert!(!serde_json::to_string(&generation.snapshot).unwrap().contains("hunter2"));
+        assert!(generation.credentials.values.values().any(|value| value.expose() == b"hunter2hunter2"));
+
+        std::fs::write(&file, "{").unwrap();
+        let reason = world.load().unwrap_err();
+        assert!(reason.contains(".mcp.json"), "{reason}");
     }
 
     #[test]

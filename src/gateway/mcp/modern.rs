@@ -245,7 +245,8 @@ mod tests {
         assert_eq!(era_of(&[], "tools/list", META), Era::Modern);
         assert_eq!(era_of(&[VERSION], "tools/list", "{}"), Era::Modern);
         assert_eq!(era_of(&[("MCP-Protocol-Version", "2025-06-18")], "tools/list", "{}"), Era::Legacy);
-        assert_eq!(era_of(&[VERSION], "initialize", META), Era::Legacy);
+        assert_eq!(era_of(&[VERSION], "initialize", "{}"), Era::Legacy);
+        assert_eq!(era_of(&[VERSION], "initialize", META), Era::Modern, "a method that it does not have");
         assert_eq!(era_of(&[], "server/discover", "{}"), Era::Modern);
         assert_eq!(era_of(&[], "tools/list", &META.replace("2026-07-28", "3")), Era::Modern);
         assert_eq!(era_of(&[VERSION], "tools/list", &META.replace("2026-07-28", "2025-11-25")), Era::Legacy);
