@@ -16,7 +16,7 @@ use crate::{
 async fn record_of(address: &Address, era: Era) -> Record {
     let answers = Answers { root: "/work".to_owned() };
     let (mut wire, _) = Wire::connect(address, era, answers.clone()).await;
-    let record = record(&mut wire, &fixture::subject(era), "", &answers).await;
+    let record = record(&mut wire, &fixture::subject(era), &answers).await;
     let left = wire.leftovers().await;
     assert!(left.is_empty(), "nobody asked for {left:?}");
     wire.close().await;

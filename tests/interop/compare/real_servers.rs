@@ -1,9 +1,13 @@
 //! The real servers, all behind one route.
 
+use std::collections::BTreeSet;
+
 use super::{
     cases::{Subject, assert_covered},
     everything, local,
-    record::{Record, differences, record},
+    record::{
+        LISTS, Offers, Record, differences, different_answers, different_offers, of_prefix, offers, record, replies,
+    },
 };
 use crate::{
     gateway::{Gateway, Route},
@@ -80,10 +84,32 @@ async fn directly(member: &Member, workspace: &Workspace) -> Record {
     let answers = Answers { root: workspace.root() };
     let (mut wire, _) = Wire::connect(&member.address, Era::Legacy, answers.clone()).await;
     wire.collect(member.subject.greetings, &mut Vec::new()).await;
-    let record = record(&mut wire, &member.subject, "", &answers).await;
+    let record = record(&mut wire, &member.subject, &answers).await;
     wire.close().await;
     assert_covered(&member.subject, &record);
     record
+}
+
+/// The first lists, tools and prompts, have names that take a prefix; the items of the others are known by a URI.
+const NAMED: usize = 2;
+
+/// What the members offer under URIs, together. Where two offer the same, the first does.
+fn by_uri(direct: &[Record]) -> Offers {
+    let mut merged: Offers = LISTS[NAMED..].iter().map(|(method, ..)| (*method, Vec::new())).collect();
+    let mut taken = BTreeSet::new();
+    for record in direct {
+        for (((_, merged), (_, items)), (.., key)) in
+            merged.iter_mut().zip(&record.offers[NAMED..]).zip(&LISTS[NAMED..])
+        {
+            for item in items {
+                let value: serde_json::Value = serde_json::from_str(item).unwrap();
+                if taken.insert(value[*key].as_str().unwrap().to_owned()) {
+                    merged.push(item.clone());
+                }
+            }
+        }
+    }
+    merged
 }
 
 /// Direct answers of every member, then those of all members behind one route, in one session.
@@ -101,11 +127,16 @@ async fn through_the_gateway(members: &[Member], workspace: &Workspace) -> Vec<S
     let greetings = members.iter().map(|member| member.subject.greetings).sum();
     wire.collect(greetings, &mut Vec::new()).await;
 
+    let offered = offers(&mut wire).await;
     let mut found = Vec::new();
     for (member, direct) in members.iter().zip(&direct) {
-        let proxied = record(&mut wire, &member.subject, member.prefix, &answers).await;
-        found.extend(differences(member.subject.name, direct, &proxied));
+        let name = member.subject.name;
+        let (wanted, got) = (&direct.offers[..NAMED], &of_prefix(&offered, member.prefix)[..NAMED]);
+        found.extend(different_offers(name, wanted, got));
+        let proxied = replies(&mut wire, &member.subject, member.prefix, &answers).await;
+        found.extend(different_answers(name, &direct.answers, &proxied));
     }
+    found.extend(different_offers("all servers", &by_uri(&direct), &offered[NAMED..]));
     let left = wire.leftovers().await;
     if !left.is_empty() {
         found.push(format!("messages that no server sends by itself: {left:?}"));

@@ -14,8 +14,8 @@ use crate::wire::{Answers, Message, Wire, input_responses};
 /// What a server offers and how it answers: comparable, once the volatile parts are blurred.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// Per list, the items as the server wrote them, names without the prefix.
-    pub(crate) offers: Vec<(&'static str, Vec<String>)>,
+    /// Per list, the items as the server wrote them.
+    pub(crate) offers: Offers,
     /// Per case, what came back, in order.
     pub(crate) answers: Vec<(String, Vec<String>)>,
 }
@@ -28,22 +28,51 @@ pub(crate) const LISTS: [(&str, &str, &str); 4] = [
     ("resources/templates/list", "resourceTemplates", "uriTemplate"),
 ];
 
-/// Runs `subject` over `wire`, whose names begin with `prefix`.
-pub(crate) async fn record(wire: &mut Wire, subject: &Subject, prefix: &str, answers: &Answers) -> Record {
-    let mut record = Record::default();
-    for (method, member, key) in LISTS {
-        let items = list(wire, method, member).await;
-        let own = items.iter().filter_map(|item| without_prefix(item, key, prefix)).collect();
-        record.offers.push((method, own));
+/// A list, by its method, and its items as the server wrote them.
+type Offer = (&'static str, Vec<String>);
+
+/// Every list.
+pub(crate) type Offers = Vec<Offer>;
+
+/// Everything that is offered over `wire`.
+pub(crate) async fn offers(wire: &mut Wire) -> Offers {
+    let mut offers = Vec::new();
+    for (method, member, _) in LISTS {
+        offers.push((method, list(wire, method, member).await));
     }
+    offers
+}
+
+/// The items whose names begin with `prefix`, without it. Items that are named by a URI have no prefix, and stay.
+pub(crate) fn of_prefix(offers: &[Offer], prefix: &str) -> Offers {
+    let own = |((method, items), (_, _, key)): (&Offer, (&str, &str, &str))| {
+        (*method, items.iter().filter_map(|item| without_prefix(item, key, prefix)).collect())
+    };
+    offers.iter().zip(LISTS).map(own).collect()
+}
+
+/// Lists what `wire` offers, and runs `subject` over it.
+pub(crate) async fn record(wire: &mut Wire, subject: &Subject, answers: &Answers) -> Record {
+    let offers = offers(wire).await;
+    Record { offers, answers: replies(wire, subject, "", answers).await }
+}
+
+/// Runs the cases of `subject` over `wire`, whose names begin with `prefix`.
+pub(crate) async fn replies(
+    wire: &mut Wire,
+    subject: &Subject,
+    prefix: &str,
+    answers: &Answers,
+) -> Vec<(String, Vec<String>)> {
+    let mut replies = Vec::new();
     for case in &subject.cases {
         let mut transcript = Vec::new();
         run(wire, case, prefix, answers, &mut transcript).await;
         let blurs: Vec<Blur> = subject.volatile.iter().chain(case.volatile).map(|(blur, _)| *blur).collect();
         let texts = transcript.iter().map(|text| blur(text, &blurs)).filter(|text| !is_random(text)).collect();
-        record.answers.push((case.label.clone(), in_comparable_order(texts)));
+        replies.push((case.label.clone(), in_comparable_order(texts)));
     }
-    record
+    replies
 }
 
 /// The items of a list, over all its pages. A server without that list has no items.
@@ -165,8 +194,14 @@ fn in_comparable_order(mut payloads: Vec<String>) -> Vec<String> {
 
 /// The differences between the two, in words.
 pub(crate) fn differences(subject: &str, direct: &Record, proxied: &Record) -> Vec<String> {
+    let mut found = different_offers(subject, &direct.offers, &proxied.offers);
+    found.extend(different_answers(subject, &direct.answers, &proxied.answers));
+    found
+}
+
+pub(crate) fn different_offers(subject: &str, direct: &[Offer], proxied: &[Offer]) -> Vec<String> {
     let mut found = Vec::new();
-    for ((list, wanted), (_, got)) in direct.offers.iter().zip(&proxied.offers) {
+    for ((list, wanted), (_, got)) in direct.iter().zip(proxied) {
         let missing = wanted.iter().filter(|item| !got.contains(item)).map(|item| format!("  missing {item}"));
         let surplus = got.iter().filter(|item| !wanted.contains(item)).map(|item| format!("  surplus {item}"));
         let lines: Vec<String> = missing.chain(surplus).collect();
@@ -176,7 +211,16 @@ pub(crate) fn differences(subject: &str, direct: &Record, proxied: &Record) -> V
             found.push(format!("{subject}: {list} is in another order"));
         }
     }
-    for ((case, wanted), (_, got)) in direct.answers.iter().zip(&proxied.answers) {
+    found
+}
+
+pub(crate) fn different_answers(
+    subject: &str,
+    direct: &[(String, Vec<String>)],
+    proxied: &[(String, Vec<String>)],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for ((case, wanted), (_, got)) in direct.iter().zip(proxied) {
         if wanted != got {
             let lines = |texts: &[String]| texts.iter().map(|text| cut(text)).collect::<Vec<_>>().join("\n    ");
             found.push(format!("{subject}: {case}\n  direct\n    {}\n  proxied\n    {}", lines(wanted), lines(got)));
