@@ -159,7 +159,15 @@ async fn pass_large(
         return Err(failure);
     }
     log.write_once(writer.end()).await;
-    Ok(())
+    if log.pieces_read().await { Ok(()) } else { Err(lost_in_pieces()) }
+}
+
+/// The client's connection broke within an answer too large to be kept for another one.
+fn lost_in_pieces() -> GatewayError {
+    GatewayError::new(
+        Kind::AnswerTooLarge,
+        "the connection broke during an answer too large to be sent again (256 KiB)",
+    )
 }
 
 /// Writes a large JSON answer as one event.

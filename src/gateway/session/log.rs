@@ -43,6 +43,8 @@ struct State {
     reader: u64,
     attached: bool,
     finished: bool,
+    /// Whether a piece of a large event was never read.
+    pieces_lost: bool,
     read_waker: Option<Waker>,
     write_waker: Option<Waker>,
 }
@@ -77,6 +79,7 @@ impl EventLog {
                 reader: 0,
                 attached: false,
                 finished: false,
+                pieces_lost: false,
                 read_waker: None,
                 write_waker: None,
             }),
@@ -113,6 +116,7 @@ impl EventLog {
         let mut state = self.state.lock();
         // Pieces of one large event are worth nothing to a reader that has not seen the ones before.
         if state.finished || !state.attached {
+            state.pieces_lost = true;
             return;
         }
         let number = state.next;
@@ -126,6 +130,19 @@ impl EventLog {
         state.finished = true;
         wake(state.read_waker.take());
         wake(state.write_waker.take());
+    }
+
+    /// Waits until the pieces written so far are read, and tells whether all of them were.
+    pub(crate) async fn pieces_read(&self) -> bool {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            if state.finished || !state.attached || state.cursor == state.entries.len() {
+                return Poll::Ready(!state.pieces_lost);
+            }
+            state.write_waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -302,6 +319,7 @@ impl Drop for LogReader {
             let dropped: usize =
                 state.entries.iter().skip(cursor).filter(|entry| entry.once).map(|entry| entry.frame.len()).sum();
             state.entries.retain(|entry| !entry.once);
+            state.pieces_lost |= dropped > 0;
             state.bytes -= dropped;
             state.unread -= dropped;
             state.trim();
@@ -389,6 +407,18 @@ mod tests {
         log.offer(b"whole");
         let mut reader = log.read();
         assert!(next(&mut reader).await.unwrap().contains("data: whole"));
+    }
+
+    #[tokio::test]
+    async fn a_writer_learns_that_pieces_were_lost_with_their_reader() {
+        let log = EventLog::new(1);
+        let mut reader = log.read();
+        log.write_once(Bytes::from_static(b"data: {")).await;
+        assert!(next(&mut reader).await.is_some());
+        assert!(log.pieces_read().await);
+        log.write_once(Bytes::from_static(b"}\n\n")).await;
+        drop(reader);
+        assert!(!log.pieces_read().await);
     }
 
     #[test]
