@@ -15,8 +15,6 @@ pub(crate) struct Subject {
     /// What may differ in every one of its cases.
     pub(crate) volatile: &'static [Volatile],
     pub(crate) cases: Vec<Case>,
-    /// How many requests and notifications it sends by itself after the handshake.
-    pub(crate) greetings: usize,
 }
 
 /// One request, and what is known about what comes back.

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::blur::{Blur, blur};
+use super::{
+    blur::{Blur, blur},
+    everything::greets,
+};
 use crate::{
     gateway::{Gateway, Route},
     one_at_a_time,
@@ -85,7 +88,7 @@ async fn clients_hear_of_changes() {
 /// Runs a tool as a task of 2025-11-25 and answers what it asks; returns all that came, without ids and times.
 async fn task(address: &Address, name: &str) -> Vec<String> {
     let (mut wire, _) = Wire::connect(address, Era::Legacy, Answers { root: "/work".to_owned() }).await;
-    wire.collect(2, &mut Vec::new()).await;
+    wire.noise = greets;
     let arguments = json!({ "topic": "python", "ambiguous": true });
     let call = json!({ "name": name, "arguments": arguments, "task": { "ttl": 60_000 } });
     let created = wire.request("tools/call", call, &[]).await.answer;

@@ -6,6 +6,7 @@ use super::{
     blur::Blur,
     cases::{Case, Subject, Volatile},
 };
+use crate::wire::Message;
 
 const VOLATILE: &[Volatile] =
     &[(Blur::Uuid, "session ids stand in texts and logs"), (Blur::Clock, "resources tell when they were made")];
@@ -21,8 +22,13 @@ pub(crate) fn subject(name: &'static str, owns_uris: bool) -> Subject {
     if owns_uris {
         cases.extend(session_resources());
     }
-    // The list of roots is asked for, and a message logged about it, a moment after the handshake.
-    Subject { name, volatile: VOLATILE, cases, greetings: 2 }
+    Subject { name, volatile: VOLATILE, cases }
+}
+
+/// The server asks for the roots a moment after the handshake, or when it needs them first, and logs that it got them.
+pub(crate) fn greets(message: &Message) -> bool {
+    let payload = message.payload();
+    payload.starts_with("roots/list ") || payload.contains("\"Roots updated: ")
 }
 
 fn tools() -> Vec<Case> {

@@ -33,7 +33,7 @@ pub(crate) fn subject(era: Era) -> Subject {
         Era::Modern => cases.extend(modern()),
     }
     let name = if era == Era::Legacy { "fixture, legacy" } else { "fixture, modern" };
-    Subject { name, volatile: VOLATILE, cases, greetings: 0 }
+    Subject { name, volatile: VOLATILE, cases }
 }
 
 fn tools(era: Era) -> Vec<Case> {

@@ -40,8 +40,7 @@ pub(crate) fn filesystem(workspace: &Workspace) -> Subject {
         tool("move_file", json!({ "source": path("new.txt"), "destination": path("made/moved.txt") })),
         tool("directory_tree", json!({ "path": path("") })),
     ];
-    // It asks for the roots, once.
-    Subject { name: "filesystem", volatile: &[], cases, greetings: 1 }
+    Subject { name: "filesystem", volatile: &[], cases }
 }
 
 pub(crate) fn git(workspace: &Workspace) -> Subject {
@@ -64,7 +63,7 @@ pub(crate) fn git(workspace: &Workspace) -> Subject {
         tool("git_checkout", json!({ "repo_path": repo, "branch_name": "no-such-branch" })),
         tool("git_status", json!({ "repo_path": "/nowhere" })),
     ];
-    Subject { name: "git", volatile: &[], cases, greetings: 0 }
+    Subject { name: "git", volatile: &[], cases }
 }
 
 const NOW: &[Volatile] = &[
@@ -83,5 +82,5 @@ pub(crate) fn time() -> Subject {
         convert("Asia/Tokyo", "12:30", "Asia/Kolkata"),
         convert("UTC", "25:99", "Asia/Kolkata"),
     ];
-    Subject { name: "time", volatile: NOW, cases, greetings: 0 }
+    Subject { name: "time", volatile: NOW, cases }
 }

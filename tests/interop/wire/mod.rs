@@ -65,6 +65,8 @@ pub(crate) struct Wire {
     inbox: mpsc::UnboundedReceiver<Message>,
     answers: Answers,
     next_id: u64,
+    /// What is answered and not kept, because nobody can tell when it comes.
+    pub(crate) noise: fn(&Message) -> bool,
     /// Seen while waiting for something else.
     aside: Vec<Message>,
     /// How often each list was said to have changed. Counted and not kept: a server says so once or five times for the
@@ -81,7 +83,16 @@ impl Wire {
             Address::Http(url) => Link::Http(HttpLink::new(url, era, outbox)),
             Address::Sse(url) => Link::Sse(SseLink::connect(url, outbox).await),
         };
-        let mut wire = Self { era, link, inbox, answers, next_id: 1, aside: Vec::new(), list_changes: BTreeMap::new() };
+        let mut wire = Self {
+            era,
+            link,
+            inbox,
+            answers,
+            next_id: 1,
+            noise: |_| false,
+            aside: Vec::new(),
+            list_changes: BTreeMap::new(),
+        };
         let hello = match era {
             Era::Modern => wire.request("server/discover", json!({}), &[]).await.answer,
             Era::Legacy => {
@@ -175,6 +186,9 @@ impl Wire {
     }
 
     fn keep(&mut self, message: Message, seen: &mut Vec<Message>) {
+        if (self.noise)(&message) {
+            return;
+        }
         match message.method() {
             Some(method) if method.ends_with("/list_changed") => *self.list_changes.entry(method).or_default() += 1,
             _ => seen.push(message),
