@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     blur::{Blur, blur},
     everything::greets,
+    record::in_comparable_order,
 };
 use crate::{
     gateway::{Gateway, Route},
@@ -103,7 +104,7 @@ async fn task(address: &Address, name: &str) -> Vec<String> {
     came.push(wire.request("tasks/cancel", id, &[]).await.answer.payload());
     wire.close().await;
     let volatile = [Blur::Member("taskId"), Blur::Timestamp, Blur::Member("text")];
-    came.iter().map(|text| blur(text, &volatile)).collect()
+    in_comparable_order(came.iter().map(|text| blur(text, &volatile)).collect())
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ fn is_random(payload: &str) -> bool {
 }
 
 /// Streams of one session overtake each other, and each stream has its own order: sorted by method, that order stays.
-fn in_comparable_order(mut payloads: Vec<String>) -> Vec<String> {
+pub(crate) fn in_comparable_order(mut payloads: Vec<String>) -> Vec<String> {
     payloads.sort_by_key(|payload| payload.split(' ').next().unwrap_or_default().to_owned());
     payloads
 }
