@@ -13,7 +13,7 @@ use crate::{
     one_at_a_time,
     servers::{Server, everything},
     tools::tool,
-    wire::{Address, Answers, Era, Wire},
+    wire::{Address, Answers, Era, Exchange, Message, Wire},
 };
 
 const WATCHED: &str = "test://watched-resource";
@@ -92,13 +92,15 @@ async fn task(address: &Address, name: &str) -> Vec<String> {
     wire.noise = greets;
     let arguments = json!({ "topic": "python", "ambiguous": true });
     let call = json!({ "name": name, "arguments": arguments, "task": { "ttl": 60_000 } });
-    let created = wire.request("tools/call", call, &[]).await.answer;
+    let Exchange { seen, answer: created } = wire.request("tools/call", call, &[]).await;
     let task: Value = serde_json::from_str(created.result().unwrap_or_else(|| panic!("{}", created.0))).unwrap();
     let id = json!({ "taskId": task["task"]["taskId"] });
-    let mut came = vec![created.payload()];
+    // The task may tell its first state before the answer that creates it, or after.
+    let mut came: Vec<String> = seen.iter().map(Message::payload).collect();
+    came.push(created.payload());
     // This waits for the task's end; the question of the task comes while it does.
     let result = wire.request("tasks/result", id.clone(), &[]).await;
-    came.extend(result.seen.iter().map(crate::wire::Message::payload));
+    came.extend(result.seen.iter().map(Message::payload));
     came.push(result.answer.payload());
     came.push(wire.request("tasks/get", id.clone(), &[]).await.answer.payload());
     came.push(wire.request("tasks/cancel", id, &[]).await.answer.payload());
