@@ -281,7 +281,8 @@ impl LegacyRequest<'_> {
     async fn whole(&self, Handled { reply, from }: Handled) -> Result<(Bytes, Option<From>), GatewayError> {
         let server = from.as_ref().map_or("", |from| &*from.server);
         let aside = |message: Bytes| inbound::deliver(self.session, server, &message, self.session.unsolicited());
-        let message = reply.into_whole(self.id, HOLD_BYTES as u64, &aside).await?;
+        let deadline = from.as_ref().map_or_else(Instant::now, |from| from.deadline);
+        let message = reply.into_whole_by(deadline, self.id, HOLD_BYTES as u64, &aside).await?;
         Ok((message, from))
     }
 

@@ -273,7 +273,7 @@ impl ModernRequest<'_> {
             let reply = match reply {
                 Reply::Large(..) => return Ok(Handled { reply, edits, deadline }),
                 // What else a candidate says is dropped: it may not be the one whose answer counts.
-                other => other.into_whole(self.id, HOLD_BYTES as u64, &drop).await,
+                other => other.into_whole_by(deadline, self.id, HOLD_BYTES as u64, &drop).await,
             };
             if let Ok(message) = reply
                 && super::reply::is_result(&message)

@@ -47,8 +47,22 @@ impl Reply {
         }
     }
 
-    /// The whole answer in one piece of at most `limit` bytes. What the server says before it goes to `aside`.
-    pub(crate) async fn into_whole(
+    /// The whole answer in one piece of at most `limit` bytes, within a time. What the server says before it goes to `aside`.
+    pub(crate) async fn into_whole_by(
+        self,
+        deadline: Instant,
+        id: &str,
+        limit: u64,
+        aside: &(dyn Fn(Bytes) + Send + Sync),
+    ) -> Result<Bytes, GatewayError> {
+        match self {
+            // It is there, whatever the time.
+            Self::Message(message) | Self::Refused { message, .. } => Ok(message),
+            other => timeout_at(deadline, other.into_whole(id, limit, aside)).await.map_err(|_| response_timeout())?,
+        }
+    }
+
+    async fn into_whole(
         self,
         id: &str,
         limit: u64,

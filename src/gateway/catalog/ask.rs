@@ -120,9 +120,7 @@ impl Asker<'_> {
         };
         let reply = Reply::hold(answer, &id, deadline).await?;
         let aside = |message| self.pass_aside(&message);
-        tokio::time::timeout_at(deadline, reply.into_whole(&id, route.limits.list_bytes, &aside))
-            .await
-            .map_err(|_| crate::gateway::downstream::relay::response_timeout())?
+        reply.into_whole_by(deadline, &id, route.limits.list_bytes, &aside).await
     }
 }
 

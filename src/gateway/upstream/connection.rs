@@ -22,8 +22,9 @@ use tokio::time::Instant;
 
 /// Status line and headers of an answer, in bytes (64 KiB): what the SDKs' servers stay far below.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Read buffer of one connection, in bytes (256 KiB): how much of a large answer one read may bring.
-const MAX_BUFFER_BYTES: usize = 256 * 1024;
+/// Read buffer of one connection, in bytes (96 KiB): room for a whole head, and how much of a large answer one read may bring.
+/// An idle connection keeps what it grew to, so this is also what hundreds of them may cost.
+const MAX_BUFFER_BYTES: usize = 96 * 1024;
 /// Bytes that are skipped while waiting for the end of an answer that nobody reads any more (4 KiB): an end of a chunked
 /// body, SSE comments. A server that sends more is not worth waiting for.
 const MAX_SKIPPED_BYTES: usize = 4 * 1024;
