@@ -77,10 +77,12 @@ pub(crate) fn print_machine(rounds: usize, millis: u64) {
     let cpuinfo = read("/proc/cpuinfo");
     let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    // What follows the version names a distribution's or a host's build, which explains no figure.
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = kernel.split(['-', '\n']).next().unwrap_or_default();
     println!(
-        "Machine: {}, {cores} cores, Linux {}; medians of {rounds} interleaved rounds of {millis} ms per case.",
-        cpu.trim_start_matches([' ', '\t', ':']),
-        read("/proc/sys/kernel/osrelease").trim()
+        "Machine: {}, {cores} cores, Linux {kernel}; medians of {rounds} interleaved rounds of {millis} ms per case.",
+        cpu.trim_start_matches([' ', '\t', ':'])
     );
 }
 
