@@ -30,17 +30,11 @@ const LAYERS: &[Layer] = &[
         kube: &["CustomResource", "CustomResourceExt", "KubeSchema", "CELSchema", "core", "Resource", "ResourceExt"],
     },
     Layer { name: "ir", uses: &[], pure: true, kube: &[] },
-    // The schema of an object, to read manifests strictly.
-    Layer { name: "translate", uses: &["api", "ir"], pure: true, kube: &["CustomResourceExt"] },
+    Layer { name: "translate", uses: &["api", "ir"], pure: true, kube: &[] },
     Layer { name: "shim", uses: &["ir", "gateway::mcp", "gateway::error"], pure: false, kube: &[] },
     Layer { name: "gateway", uses: &["api", "ir", "translate", "shim"], pure: false, kube: &[] },
     Layer { name: "operator", uses: &["api", "ir", "translate"], pure: false, kube: &["*"] },
-    Layer {
-        name: "cli",
-        uses: &["api", "ir", "translate", "shim", "gateway"],
-        pure: false,
-        kube: &["core", "CustomResourceExt"],
-    },
+    Layer { name: "cli", uses: &["api", "ir", "translate", "shim", "gateway"], pure: false, kube: &[] },
 ];
 
 /// Crates of which only the operator may name anything, and `api` what [`Layer::kube`] lists.

@@ -5,7 +5,6 @@
 
 use super::strict::{Node, Unknown, place, schema, unknown_fields};
 use crate::api::{API_VERSION, GROUP, McpAuthPolicy, McpBackend, McpGateway, McpRoute};
-use kube::CustomResourceExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, UserMessageFormatter};
@@ -186,21 +185,22 @@ fn object(document: &Document<'_>) -> Result<Object, Vec<Mistake>> {
     if header.metadata.name.is_empty() {
         return Err(document.mistake("metadata.name is required"));
     }
-    match header.kind.as_str() {
-        "MCPGateway" => read_strictly(document.text).map(Object::Gateway),
-        "MCPBackend" => read_strictly(document.text).map(Object::Backend),
-        "MCPRoute" => read_strictly(document.text).map(Object::Route),
-        "MCPAuthPolicy" => read_strictly(document.text).map(Object::AuthPolicy),
-        kind => Err(document.mistake(format!(
+    let (kind, text) = (header.kind.as_str(), document.text);
+    match kind {
+        "MCPGateway" => read_strictly(kind, text).map(Object::Gateway),
+        "MCPBackend" => read_strictly(kind, text).map(Object::Backend),
+        "MCPRoute" => read_strictly(kind, text).map(Object::Route),
+        "MCPAuthPolicy" => read_strictly(kind, text).map(Object::AuthPolicy),
+        _ => Err(document.mistake(format!(
             "kind {kind} is unknown in {GROUP}; there are MCPGateway, MCPBackend, MCPRoute and MCPAuthPolicy"
         ))),
     }
 }
 
-/// Reads one document as a `T` and refuses fields that `T`'s schema does not have.
-fn read_strictly<T: DeserializeOwned + CustomResourceExt>(text: &str) -> Result<Box<T>, Vec<Mistake>> {
+/// Reads one document as a `T` and refuses fields that its kind's schema does not have.
+fn read_strictly<T: DeserializeOwned>(kind: &str, text: &str) -> Result<Box<T>, Vec<Mistake>> {
     let shape: Node = read(text).map_err(one)?;
-    let unknown: Vec<Mistake> = unknown_fields(&shape, schema::<T>()).into_iter().map(Mistake::from).collect();
+    let unknown: Vec<Mistake> = unknown_fields(&shape, schema(kind)).into_iter().map(Mistake::from).collect();
     if unknown.is_empty() { read(text).map(Box::new).map_err(one) } else { Err(unknown) }
 }
 

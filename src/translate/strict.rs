@@ -3,9 +3,8 @@
 //! The types themselves stay tolerant, so that an older build can still read what a newer one wrote; a person's typing
 //! mistake must not pass unseen all the same.
 
-use crate::api::{McpAuthPolicy, McpBackend, McpGateway, McpRoute};
+use crate::api::crd;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -32,19 +31,17 @@ const METADATA: [&str; 14] = [
     "uid",
 ];
 
-/// The schema of a whole object of kind `T`: its own, and what the API server adds to every kind's.
-pub(super) fn schema<T: CustomResourceExt>() -> &'static Value {
+/// The schema of a whole object of a kind: its own, and what the API server adds to every kind's.
+pub(super) fn schema(kind: &str) -> &'static Value {
     // Deriving a schema costs more than reading a file.
     static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
-        let kinds = [McpGateway::crd(), McpBackend::crd(), McpRoute::crd(), McpAuthPolicy::crd()];
-        kinds.into_iter().map(|crd| (crd.spec.names.kind.clone(), whole(crd))).collect()
+        crd::all().iter().map(|definition| (definition.spec.names.kind.clone(), whole(definition))).collect()
     });
-    SCHEMAS.get(T::api_resource().kind.as_str()).unwrap_or(&Value::Null)
+    SCHEMAS.get(kind).unwrap_or(&Value::Null)
 }
 
-fn whole(crd: CustomResourceDefinition) -> Value {
-    let own = crd.spec.versions.into_iter().find_map(|version| version.schema?.open_api_v3_schema);
-    let mut schema = serde_json::to_value(own).unwrap_or_default();
+fn whole(definition: &CustomResourceDefinition) -> Value {
+    let mut schema = crd::schema(definition);
     let metadata: Map<String, Value> = METADATA.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert("apiVersion".to_owned(), json!({}));

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Finished streams kept for a client that lost its connection just before the end.
-const FINISHED_STREAMS: usize = 16;
+/// Finished streams kept for a client that lost its connection just before the end: with what each keeps, about 1 MiB.
+const FINISHED_STREAMS: usize = 4;
 
 /// Tasks whose server is remembered (legacy tasks carry no server in their ids).
 const TASKS: usize = 1024;
