@@ -88,7 +88,7 @@ impl LegacyRequest<'_> {
     }
 
     async fn call_tool(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let name = named(&params, "name")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
@@ -103,7 +103,7 @@ impl LegacyRequest<'_> {
     }
 
     async fn get_prompt(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let name = named(&params, "name")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
@@ -116,7 +116,7 @@ impl LegacyRequest<'_> {
     }
 
     async fn resource(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let uri = named(&params, "uri")?;
         let catalog = self.catalog().await;
         let candidates = catalog.view().servers_for_uri(&uri);
@@ -145,10 +145,8 @@ impl LegacyRequest<'_> {
     }
 
     async fn complete(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
-        let reference = params
-            .get_object("ref")
-            .ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params.ref must be an object"))?;
+        let params = params(self.envelope)?;
+        let reference = object(&params, "ref")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
         if let Some(uri) = reference.get_str("uri") {
@@ -167,7 +165,7 @@ impl LegacyRequest<'_> {
 
     /// Every server that logs hears the level; servers opened later are told when they are opened.
     async fn set_log_level(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         named(&params, "level")?;
         self.session.set_log_level(params.text().to_owned());
         let catalog = self.catalog().await;
@@ -197,7 +195,7 @@ impl LegacyRequest<'_> {
     // --- tasks of 2025-11-25: the server that made one is remembered ---
 
     async fn task(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let task = named(&params, "taskId")?;
         let known = self.session.server_of_task(&task).and_then(|name| self.route.server(&name));
         let candidates = match known {
@@ -286,10 +284,6 @@ impl LegacyRequest<'_> {
         Ok((message, from))
     }
 
-    fn params(&self) -> Result<Object<'_>, GatewayError> {
-        self.envelope.params().ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params must be an object"))
-    }
-
     /// The body with the server's own name in the place of the client's.
     fn with_name(&self, holder: &Object<'_>, name: &str, own_name: &str) -> Result<Bytes, GatewayError> {
         if name == own_name {
@@ -367,6 +361,18 @@ fn open_servers(session: &Arc<Session>, route: &Arc<RouteState>) {
             }
         });
     }
+}
+
+/// The parameters of a request that cannot do without.
+pub(crate) fn params<'a>(envelope: &Envelope<'a>) -> Result<Object<'a>, GatewayError> {
+    envelope.params().ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params must be an object"))
+}
+
+/// An object member that must be there.
+pub(crate) fn object<'a>(holder: &Object<'a>, key: &str) -> Result<Object<'a>, GatewayError> {
+    holder
+        .get_object(key)
+        .ok_or_else(|| GatewayError::new(Kind::InvalidParams, format!("params.{key} must be an object")))
 }
 
 /// A string member that must be there.

@@ -3,7 +3,7 @@
 //! Bodies pass through but for names; what only one server can take back (task ids, and request state where a server has
 //! several backends) carries its owner's name while the client holds it.
 
-use super::legacy::named;
+use super::legacy::{named, object, params};
 use super::owner::{self, Owner};
 use super::reply::Reply;
 use crate::gateway::HOLD_BYTES;
@@ -183,7 +183,7 @@ impl ModernRequest<'_> {
     }
 
     async fn call_tool(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let name = named(&params, "name")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
@@ -195,7 +195,7 @@ impl ModernRequest<'_> {
     }
 
     async fn get_prompt(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let name = named(&params, "name")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
@@ -204,7 +204,7 @@ impl ModernRequest<'_> {
     }
 
     async fn read_resource(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let uri = named(&params, "uri")?;
         let catalog = self.catalog().await;
         let candidates = catalog.view().servers_for_uri(&uri);
@@ -215,10 +215,8 @@ impl ModernRequest<'_> {
     }
 
     async fn complete(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
-        let reference = params
-            .get_object("ref")
-            .ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params.ref must be an object"))?;
+        let params = params(self.envelope)?;
+        let reference = object(&params, "ref")?;
         let catalog = self.catalog().await;
         let view = catalog.view();
         if let Some(uri) = reference.get_str("uri") {
@@ -235,7 +233,7 @@ impl ModernRequest<'_> {
     }
 
     async fn task(&self) -> Result<Handled, GatewayError> {
-        let params = self.params()?;
+        let params = params(self.envelope)?;
         let wrapped = named(&params, "taskId")?;
         let unknown = || GatewayError::new(Kind::TaskNotFound, format!("no server knows task {wrapped}"));
         let (server, backend, task) = owner::of_task(self.route, &wrapped).ok_or_else(unknown)?;
@@ -343,10 +341,6 @@ impl ModernRequest<'_> {
             edits: AnswerEdits::default(),
             deadline: Instant::now() + self.route.response_timeout(),
         }
-    }
-
-    fn params(&self) -> Result<Object<'_>, GatewayError> {
-        self.envelope.params().ok_or_else(|| GatewayError::new(Kind::InvalidParams, "params must be an object"))
     }
 
     fn unknown_method(&self) -> GatewayError {
