@@ -192,11 +192,12 @@ impl<E: Engine> Runtime<E> {
     /// flight has its time; then the end.
     pub async fn drain(&self) {
         let drain = self.snapshot().drain.clone();
-        tracing::info!(min_duration_ms = drain.min_duration_ms, timeout_ms = drain.timeout_ms, "draining");
         self.draining.store(true, Ordering::Relaxed);
         self.metrics.draining.set(1);
         self.engine.drain();
         self.listeners.start_draining();
+        // Said once it is true: whoever reads it may look at once.
+        tracing::info!(min_duration_ms = drain.min_duration_ms, timeout_ms = drain.timeout_ms, "draining");
         tokio::time::sleep(Duration::from_millis(drain.min_duration_ms)).await;
         self.engine.close_streams();
         self.listeners.finish(Duration::from_millis(drain.timeout_ms)).await;
