@@ -9,6 +9,7 @@
 //! | [`translate`] | objects in, snapshots and statuses out; total and deterministic | no |
 //! | [`shim`] | runs stdio MCP servers as child processes and serves them over HTTP | processes |
 //! | [`gateway`] | the data plane: serves MCP to clients in front of many MCP servers | network |
+//! | [`operator`] | reconciles the custom resources of a cluster | network |
 //! | [`cli`] | what the binaries do, beyond parsing their arguments | files |
 //!
 //! `api`, `ir` and `translate` read no clock. Only the operator knows the Kubernetes API server; the
@@ -21,5 +22,7 @@ pub mod translate;
 
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "operator")]
+pub mod operator;
 #[cfg(feature = "gateway")]
 pub mod shim;

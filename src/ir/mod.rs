@@ -2,6 +2,7 @@
 //!
 //! [`snapshot::Snapshot`] is the contract between translation and the data plane.
 
+pub mod channel;
 pub mod generation;
 pub mod ids;
 pub mod secrets;

@@ -54,6 +54,24 @@ pub struct Credentials {
     /// Keys that seal session ids, newest first: the first one seals, every one opens. 32 bytes each.
     #[serde(default)]
     pub keyring: Vec<PrivateBytes>,
+    /// What secures the gateway's own channels; absent where there are none, as on a laptop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
+}
+
+/// What secures the channels of a gateway: the admin channel, by which the operator speaks to it, and the peer channel, by
+/// which its replicas speak to each other. One for all replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Channels {
+    /// Self-signed certificate for [`crate::ir::channel::SERVER_NAME`], PEM. Whoever connects trusts this one and no other.
+    pub certificate: PrivateBytes,
+    /// Its private key, PEM.
+    pub private_key: PrivateBytes,
+    /// What the operator shows to a gateway, as a bearer token: printable ASCII.
+    pub admin_token: PrivateBytes,
+    /// What a replica shows to another, as a bearer token: printable ASCII.
+    pub peer_token: PrivateBytes,
 }
 
 impl Credentials {

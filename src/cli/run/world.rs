@@ -83,7 +83,7 @@ impl World {
         }
         let snapshot = self.on_this_machine(snapshot)?;
         let credentials =
-            Credentials { values: values(&gateway.secrets, &secrets), keyring: vec![self.keyring.clone()] };
+            Credentials { values: values(&gateway.secrets, &secrets), keyring: vec![self.keyring.clone()], channels: None };
         Ok((Generation { snapshot, credentials }, problems))
     }
 

@@ -320,7 +320,7 @@ fn secrets(backend: &Backend, credentials: &Credentials) -> Credentials {
         EnvValue::Literal(_) => None,
     });
     let values = auth.chain(ca).chain(env).filter_map(|key| Some((key.clone(), credentials.get(key)?.clone())));
-    Credentials { values: values.collect(), keyring: Vec::new() }
+    Credentials { values: values.collect(), ..Credentials::default() }
 }
 
 fn http_endpoints(
