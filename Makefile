@@ -40,7 +40,7 @@ interop: build ## Run the gateway against MCP servers and clients from npm and P
 .PHONY: conformance
 conformance: build ## Run the MCP conformance suite through the gateway
 	@$(SUITE) test-tools tests/tools/install.sh
-	@$(SUITE) conformance cargo test --locked --test interop -- --exact conformance::conformance --ignored --nocapture
+	@$(SUITE) conformance cargo test --locked --test interop -- --exact conformance::conformance conformance::conformance_of_replicas --ignored --nocapture
 
 .PHONY: bench-smoke
 bench-smoke: build # One short round on the development build: proves that the benchmark runs and that answers are right

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::{
     gateway::{Gateway, Route},
     one_at_a_time,
+    replicas::Replicated,
     servers::{Server, everything},
     tools::{TOOLS, tool},
     wire::Address,
@@ -17,23 +18,50 @@ use crate::{
 
 const INSPECTOR: &str = "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js";
 
+/// What the clients connect to.
+enum Front {
+    One(Gateway),
+    Two(Replicated),
+}
+
+impl Front {
+    fn url(&self, path: &str) -> String {
+        match self {
+            Self::One(gateway) => gateway.url(path),
+            Self::Two(replicas) => replicas.url(path),
+        }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::One(gateway) => gateway.log(),
+            Self::Two(replicas) => replicas.log(),
+        }
+    }
+}
+
 /// The fixture server over HTTP at `/mcp`, the one of everything over stdio, with a prefix, at `/everything`.
 struct Setting {
-    gateway: Gateway,
+    gateway: Front,
     /// Where the clients may put their own files.
     home: TempDir,
     _fixture: Server,
 }
 
 impl Setting {
-    fn new() -> Self {
+    async fn new(replicated: bool) -> Self {
         let fixture = Server::fixture();
         let http = Address::Http(fixture.url.clone());
         let stdio = Address::Stdio(vec![tool("bin/node"), everything()]);
-        let gateway = Gateway::start(&[
+        let routes = [
             Route { path: "/mcp", servers: vec![("", &http)] },
             Route { path: "/everything", servers: vec![("es_", &stdio)] },
-        ]);
+        ];
+        let gateway = if replicated {
+            Front::Two(Replicated::start(&routes).await)
+        } else {
+            Front::One(Gateway::start(&routes))
+        };
         Self { gateway, home: TempDir::new().unwrap(), _fixture: fixture }
     }
 
@@ -65,58 +93,75 @@ impl Setting {
     }
 }
 
-#[tokio::test]
+/// Runs a client against one gateway, and against two replicas behind a balancer without affinity.
+async fn with_one_and_with_two(client: impl Fn(&Setting)) {
+    let _turn = one_at_a_time().await;
+    for replicated in [false, true] {
+        let setting = Setting::new(replicated).await;
+        client(&setting);
+        if let Front::Two(replicas) = &setting.gateway {
+            replicas.assert_both_worked().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn python_mcp() {
-    let _turn = one_at_a_time().await;
-    let setting = Setting::new();
-    for era in ["legacy", "modern"] {
-        setting.script("venv/bin/python", "python_client.py", &[&setting.gateway.url("/mcp"), era]);
-    }
+    with_one_and_with_two(|setting| {
+        for era in ["legacy", "modern"] {
+            setting.script("venv/bin/python", "python_client.py", &[&setting.gateway.url("/mcp"), era]);
+        }
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn typescript_sdk_1() {
-    let _turn = one_at_a_time().await;
-    let setting = Setting::new();
-    for transport in ["http", "sse"] {
-        setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/mcp"), transport, "fixture"]);
-        setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/everything"), transport, "everything:es_"]);
-    }
+    with_one_and_with_two(|setting| {
+        for transport in ["http", "sse"] {
+            setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/mcp"), transport, "fixture"]);
+            setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/everything"), transport, "everything:es_"]);
+        }
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn typescript_client_2() {
-    let _turn = one_at_a_time().await;
-    let setting = Setting::new();
-    for era in ["legacy", "modern"] {
-        setting.script("bin/node", "client_v2.mjs", &[&setting.gateway.url("/mcp"), era, "fixture"]);
-    }
-    setting.script("bin/node", "client_v2.mjs", &[&setting.gateway.url("/everything"), "legacy", "everything:es_"]);
+    with_one_and_with_two(|setting| {
+        for era in ["legacy", "modern"] {
+            setting.script("bin/node", "client_v2.mjs", &[&setting.gateway.url("/mcp"), era, "fixture"]);
+        }
+        setting.script("bin/node", "client_v2.mjs", &[&setting.gateway.url("/everything"), "legacy", "everything:es_"]);
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn mcp_remote() {
-    let _turn = one_at_a_time().await;
-    let setting = Setting::new();
-    setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/mcp"), "mcp-remote", "fixture"]);
+    with_one_and_with_two(|setting| {
+        setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/mcp"), "mcp-remote", "fixture"]);
+    })
+    .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn inspector() {
-    let _turn = one_at_a_time().await;
-    let setting = Setting::new();
-    let (script, url) = (tool(INSPECTOR), setting.gateway.url("/mcp"));
-    for era in ["legacy", "modern"] {
-        let inspect = |rest: &[&str]| {
-            let common = [&script, "--cli", &url, "--transport", "http", "--protocol-era", era];
-            let output = setting.run("bin/node", &[&common, rest].concat());
-            serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("the inspector prints JSON")
-        };
-        let list = inspect(&["--method", "tools/list"]);
-        let names: Vec<&str> =
-            list["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
-        assert!(names.contains(&"test_simple_text") && names.contains(&"multi_input"), "{names:?}");
-        let answer = inspect(&["--method", "tools/call", "--tool-name", "test_simple_text"]);
-        assert_eq!(answer["content"][0]["text"], "This is a simple text response for testing.");
-    }
+    with_one_and_with_two(|setting| {
+        let (script, url) = (tool(INSPECTOR), setting.gateway.url("/mcp"));
+        for era in ["legacy", "modern"] {
+            let inspect = |rest: &[&str]| {
+                let common = [&script, "--cli", &url, "--transport", "http", "--protocol-era", era];
+                let output = setting.run("bin/node", &[&common, rest].concat());
+                serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("the inspector prints JSON")
+            };
+            let list = inspect(&["--method", "tools/list"]);
+            let names: Vec<&str> =
+                list["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+            assert!(names.contains(&"test_simple_text") && names.contains(&"multi_input"), "{names:?}");
+            let answer = inspect(&["--method", "tools/call", "--tool-name", "test_simple_text"]);
+            assert_eq!(answer["content"][0]["text"], "This is a simple text response for testing.");
+        }
+    })
+    .await;
 }

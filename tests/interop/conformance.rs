@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use crate::{
     gateway::{Gateway, Route},
     one_at_a_time,
+    replicas::Replicated,
     servers::Server,
     tools::{example, tool},
     wire::Address,
@@ -84,6 +85,19 @@ async fn conformance() {
     let mut reports = failures("Streamable HTTP", &gateway.url("/mcp"));
     reports.extend(failures("stdio", &gateway.url("/stdio")));
     assert!(reports.is_empty(), "{}\ngateway:\n{}", reports.join("\n\n"), gateway.log());
+}
+
+/// Two replicas and a balancer without affinity in the place of the one gateway: nothing may depend on which one is reached.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "its own suite: make conformance"]
+async fn conformance_of_replicas() {
+    let _turn = one_at_a_time().await;
+    let fixture = Server::fixture();
+    let http = Address::Http(fixture.url.clone());
+    let gateway = Replicated::start(&[Route { path: "/mcp", servers: vec![("", &http)] }]).await;
+    let reports = failures("two replicas", &gateway.url("/mcp"));
+    assert!(reports.is_empty(), "{}\ngateway:\n{}", reports.join("\n\n"), gateway.log());
+    gateway.assert_both_worked().await;
 }
 
 /// The fixture alone: with a failure here, the gateway is not to blame.

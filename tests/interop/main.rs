@@ -10,6 +10,7 @@ mod compare;
 mod conformance;
 mod gateway;
 mod quickstart;
+mod replicas;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,7 +4,8 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -55,6 +56,13 @@ impl Balancer {
     }
 }
 
+/// Takes away what is between two neighbours.
+fn strip(headers: &mut HeaderMap) {
+    for name in [CONNECTION, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+}
+
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
@@ -68,8 +76,12 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         *request.uri_mut() = format!("http://{target}{path}").parse().unwrap();
         // The host stays the client's.
         request.headers_mut().clone_from(&parts.headers);
+        strip(request.headers_mut());
         match shared.client.request(request).await {
-            Ok(response) => return response.map(Body::new),
+            Ok(mut response) => {
+                strip(response.headers_mut());
+                return response.map(Body::new);
+            }
             Err(error) if error.is_connect() => {}
             Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
         }
