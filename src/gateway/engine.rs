@@ -35,8 +35,10 @@ impl Engine for Gateway {
         serde_json::to_value(routes).unwrap_or_default()
     }
 
-    /// Nothing that lasts would be worth refusing: a session begun now ends with the others.
-    fn drain(&self) {}
+    /// Without other replicas, nothing that lasts would be worth refusing: a session begun now ends with the others.
+    async fn drain(&self) {
+        self.leave().await;
+    }
 
     fn close_streams(&self) {
         Self::close_streams(self);

@@ -20,8 +20,10 @@ use crate::ir::snapshot::{Endpoint, Limits, Route, Server, Snapshot, Timeouts};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often sessions are looked at for having been idle too long.
@@ -34,6 +36,7 @@ pub struct Gateway {
     pub(crate) channels: Channels,
     pub(crate) metrics: Arc<Metrics>,
     closing: CancellationToken,
+    closing_since: OnceLock<Instant>,
     /// The other replicas, once this one has joined them.
     joined: OnceLock<Arc<Joined>>,
     this: Weak<Self>,
@@ -107,6 +110,7 @@ impl Gateway {
             channels: Channels::default(),
             metrics,
             closing: CancellationToken::new(),
+            closing_since: OnceLock::new(),
             joined: OnceLock::new(),
             this: Weak::clone(this),
         });
@@ -136,6 +140,7 @@ impl Gateway {
     /// Ends the streams that would never end by themselves; calls in flight go on.
     pub fn close_streams(&self) {
         self.closing.cancel();
+        self.closing_since.get_or_init(Instant::now);
         for session in self.sessions.all() {
             session.unsolicited().detach();
         }
@@ -149,8 +154,35 @@ impl Gateway {
         self.closing.clone()
     }
 
-    /// Ends every session and every connection and process towards servers.
+    /// Takes nothing on any more, and hands the sessions over to other replicas, if there are any.
+    pub async fn leave(&self) {
+        if let Some(this) = self.this.upgrade() {
+            this.hand_over_sessions().await;
+        }
+    }
+
+    /// A session is at another replica now.
+    pub(crate) fn let_go(&self, session: &Arc<Session>, holder: SocketAddr) {
+        if let Some(peers) = self.peers() {
+            peers.retire(session, holder);
+        }
+        if self.sessions.remove(session.id()).is_some() {
+            self.metrics.sessions_open.dec();
+        }
+    }
+
+    /// Ends every session and every connection and process towards servers, once what is in flight for other replicas' clients
+    /// has ended too.
     pub async fn shutdown(&self) {
+        if let (Some(peers), Some(this)) = (self.peers(), self.this.upgrade()) {
+            this.hand_over_rest().await;
+            let patience = Duration::from_millis(self.running().snapshot.drain.timeout_ms);
+            let since = *self.closing_since.get_or_init(Instant::now);
+            peers.finish(since + patience).await;
+            for session in peers.retired() {
+                session.close_in_background();
+            }
+        }
         for session in self.sessions.all() {
             self.end_session(session.id());
         }

@@ -16,6 +16,7 @@ mod limits;
 mod modern;
 mod reload;
 mod replicas;
+mod replicas_drained;
 mod replicas_lost;
 mod run;
 mod sessions;

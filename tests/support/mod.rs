@@ -10,6 +10,7 @@ pub mod balancer;
 pub mod generation;
 pub mod http;
 pub mod mcp;
+pub mod notifier;
 pub mod process;
 pub mod replicas;
 pub mod upstream;

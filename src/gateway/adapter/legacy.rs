@@ -120,7 +120,18 @@ impl LegacyRequest<'_> {
         let uri = named(&params, "uri")?;
         let catalog = self.catalog().await;
         let candidates = catalog.view().servers_for_uri(&uri);
-        self.first_to_accept(&candidates, || catalog.not_found(Kind::ResourceNotFound, "resource", &uri)).await
+        let handled =
+            self.first_to_accept(&candidates, || catalog.not_found(Kind::ResourceNotFound, "resource", &uri)).await?;
+        if let (Reply::Message(message), Some(from)) = (&handled.reply, &handled.from)
+            && is_result(message)
+        {
+            match self.envelope.method() {
+                "resources/subscribe" => self.session.subscribe(&uri, &from.server),
+                "resources/unsubscribe" => self.session.unsubscribe(&uri),
+                _ => {}
+            }
+        }
+        Ok(handled)
     }
 
     /// Asks servers one after the other until one answers with a result.
@@ -296,27 +307,26 @@ impl LegacyRequest<'_> {
     }
 }
 
-/// Handles a notification of the client.
+/// Handles a notification of the client; false when it is about a call or a question that is not known here.
 pub(crate) async fn notification(
     session: &Arc<Session>,
     route: &Arc<RouteState>,
     body: &Bytes,
     envelope: &Envelope<'_>,
-) {
+) -> bool {
     match envelope.method() {
         // Each server heard it when its session was opened.
         "notifications/initialized" => open_servers(session, route),
         "notifications/cancelled" => {
             let id = envelope.params().and_then(|params| params.get("requestId"));
-            if let Some(server) = id.and_then(|id| session.cancel_call(id.text())) {
-                tell(session, &server, body).await;
-            }
+            let Some(server) = id.and_then(|id| session.cancel_call(id.text())) else { return false };
+            tell(session, &server, body).await;
         }
         "notifications/progress" => {
             let token = envelope.params().and_then(|params| params.get("progressToken"));
-            if let Some(server) = token.and_then(|token| session.questions.server_of_token(token.text())) {
-                tell(session, &server, body).await;
-            }
+            let server = token.and_then(|token| session.questions.server_of_token(token.text()));
+            let Some(server) = server else { return false };
+            tell(session, &server, body).await;
         }
         _ => {
             for binding in session.bindings() {
@@ -324,24 +334,25 @@ pub(crate) async fn notification(
             }
         }
     }
+    true
 }
 
-/// Brings the client's answer to the server that asked.
+/// Brings the client's answer to the server that asked; false when nobody here did.
 pub(crate) async fn response(
     session: &Arc<Session>,
     body: &Bytes,
     envelope: &Envelope<'_>,
-) -> Result<(), GatewayError> {
+) -> Result<bool, GatewayError> {
     let question = envelope.id().and_then(|id| session.questions.answered(id));
     let (Some(question), Some(span)) = (question, envelope.id_span()) else {
         // Late, twice, or of an earlier life: there is nobody to tell.
-        return Ok(());
+        return Ok(false);
     };
     let mut edits = Edits::new();
     edits.replace(span, question.id.as_ref());
     let message = edited(edits, body)?;
     tell(session, &question.server, &message).await;
-    Ok(())
+    Ok(true)
 }
 
 async fn tell(session: &Arc<Session>, server: &str, message: &Bytes) {

@@ -54,7 +54,7 @@ impl Engine for Fake {
         serde_json::json!([])
     }
 
-    fn drain(&self) {
+    async fn drain(&self) {
         self.calls.lock().push("drain");
     }
 

@@ -27,8 +27,8 @@ pub trait Engine: Handler + Sized {
     fn set_peers(&self, peers: &BTreeSet<Endpoint>);
     /// Routes, their servers and backends, for people.
     fn status(&self) -> serde_json::Value;
-    /// Takes nothing on that lasts, such as sessions; what is in flight goes on.
-    fn drain(&self);
+    /// Takes nothing on that lasts, such as sessions, and hands over what can be; what is in flight goes on.
+    fn drain(&self) -> impl Future<Output = ()> + Send;
     /// Ends what would never end by itself, such as standing event streams; calls in flight go on.
     fn close_streams(&self);
     /// Ends everything.
@@ -210,11 +210,10 @@ impl<E: Engine> Runtime<E> {
         let drain = self.snapshot().drain.clone();
         self.draining.store(true, Ordering::Relaxed);
         self.metrics.draining.set(1);
-        self.engine.drain();
         self.listeners.start_draining();
         // Said once it is true: whoever reads it may look at once.
         tracing::info!(min_duration_ms = drain.min_duration_ms, timeout_ms = drain.timeout_ms, "draining");
-        tokio::time::sleep(Duration::from_millis(drain.min_duration_ms)).await;
+        tokio::join!(self.engine.drain(), tokio::time::sleep(Duration::from_millis(drain.min_duration_ms)));
         self.engine.close_streams();
         self.listeners.finish(Duration::from_millis(drain.timeout_ms)).await;
         self.engine.shutdown().await;

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::DropGuard;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Between two comments on a silent event stream: shorter than the idle timeouts of common load balancers (60 s) by far.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -37,6 +38,15 @@ pub enum ResponseBody {
     Events(Box<EventRelay>),
     /// Another replica's answer.
     Forwarded(Box<ForwardedBody>),
+    /// An answer to another replica's client, which this replica waits for before it ends.
+    Held(Box<(ResponseBody, TaskTrackerToken)>),
+}
+
+impl ResponseBody {
+    /// Keeps `token` until the answer has been sent, or its receiver has left.
+    pub(crate) fn held_with(self, token: TaskTrackerToken) -> Self {
+        Self::Held(Box::new((self, token)))
+    }
 }
 
 impl Body for ResponseBody {
@@ -56,12 +66,14 @@ impl Body for ResponseBody {
             Self::Log(log) => log.poll(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(relay) => relay.poll(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Forwarded(answer) => answer.poll(context),
+            Self::Held(held) => Pin::new(&mut held.0).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Forwarded(answer) => answer.is_end_stream(),
+            Self::Held(held) => held.0.is_end_stream(),
             other => matches!(other, Self::Empty),
         }
     }
@@ -72,6 +84,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Json(relay) => relay.size_hint(),
             Self::Forwarded(answer) => answer.size_hint(),
+            Self::Held(held) => held.0.size_hint(),
             Self::Log(_) | Self::Events(_) => SizeHint::default(),
         }
     }

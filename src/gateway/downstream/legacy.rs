@@ -16,7 +16,7 @@ use crate::gateway::mcp::version::{self, Era, Version};
 use crate::gateway::metrics::MethodClass;
 use crate::gateway::peers::SessionKey;
 use crate::gateway::peers::forward::Parcel;
-use crate::gateway::peers::place::{Place, begin_elsewhere, is_repeatable, place};
+use crate::gateway::peers::place::{Place, ask_former, begin_elsewhere, is_repeatable, place, unless_former};
 use crate::gateway::session::hello::pack;
 use crate::gateway::session::live::{Hello, Session};
 use crate::gateway::session::log::EventLog;
@@ -96,7 +96,17 @@ pub(crate) async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
         Ok(Place::Answered(response)) => return response,
         Err(error) => return refused(inbound, Era::Legacy, None, &error),
     };
-    let resumed = inbound.header(&LAST_EVENT_ID).and_then(|id| session.resume(id));
+    let last_event = inbound.header(&LAST_EVENT_ID);
+    let resumed = last_event.and_then(|id| session.resume(id));
+    if last_event.is_some() && resumed.is_none() {
+        // The stream of a call that ends where the session was before.
+        if let Some(response) = ask_former(&Parcel::without_body(inbound), &session).await {
+            return response;
+        }
+        if let Some(refusal) = unless_former(inbound) {
+            return refusal;
+        }
+    }
     // An event that is no longer known: the stream goes on from now, as the client would get it without the header.
     let reader = resumed.unwrap_or_else(|| session.unsolicited().read());
     let first = resumes(&session).then(|| session.unsolicited().priming(RETRY));
@@ -269,21 +279,28 @@ async fn in_session(
         MessageKind::Request | MessageKind::Notification => is_repeatable(envelope.method()),
     };
     let id = envelope.id().filter(|_| envelope.kind() == MessageKind::Request);
-    let session = match session(&Parcel { inbound, body, id, repeatable }).await? {
+    let parcel = Parcel { inbound, body, id, repeatable };
+    let session = match session(&parcel).await? {
         Place::Here(session) => session,
         Place::Answered(response) => return Ok(response),
     };
     match (envelope.kind(), envelope.id()) {
         (MessageKind::Request, Some(id)) => Ok(request(inbound, &session, body, envelope, id).await),
         (MessageKind::Response { .. }, _) => {
-            response(&session, body, envelope).await?;
-            Ok(respond::accepted())
+            let known = response(&session, body, envelope).await?;
+            Ok(taken_note(&parcel, &session, known).await)
         }
         _ => {
-            notification(&session, inbound.route, body, envelope).await;
-            Ok(respond::accepted())
+            let known = notification(&session, inbound.route, body, envelope).await;
+            Ok(taken_note(&parcel, &session, known).await)
         }
     }
+}
+
+/// The answer to a message that wants none. What is not `known` here may be about a call that ends where the session was before.
+async fn taken_note(parcel: &Parcel<'_>, session: &Session, known: bool) -> Response<ResponseBody> {
+    let elsewhere = if known { None } else { ask_former(parcel, session).await };
+    elsewhere.unwrap_or_else(respond::accepted)
 }
 
 async fn request(

@@ -39,7 +39,8 @@ async fn answer(
 ) -> Result<(), GatewayError> {
     let (MessageKind::Request, Some(id)) = (envelope.kind(), envelope.id()) else {
         if matches!(envelope.kind(), MessageKind::Response { .. }) {
-            return response(session, body, envelope).await;
+            response(session, body, envelope).await?;
+            return Ok(());
         }
         notification(session, route, body, envelope).await;
         return Ok(());

@@ -8,6 +8,7 @@ use crate::gateway::adapter::legacy::open_servers;
 use crate::gateway::downstream::service::Inbound;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::json::Object;
+use crate::gateway::mcp::version::Version;
 use crate::gateway::session::hello::unpack;
 use crate::gateway::session::live::{Hello, Session};
 use crate::gateway::session::log::EventLog;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Takes up the session of a sealed id, or finds it taken up already: requests that come at once share one.
 pub(super) fn adopt(inbound: &Inbound<'_>, sealed: &str, claims: &Claims) -> Result<Arc<Session>, GatewayError> {
     let (gateway, route) = (inbound.gateway, inbound.route);
-    let hello = hello(route, unpack(&claims.hello, claims.version), claims);
+    let hello = hello(route, unpack(&claims.hello, claims.version), claims.version);
     let unsolicited = EventLog::new(first_stream()?);
     let session = Session::new(sealed.to_owned(), route.id().clone(), hello, gateway.weak(), unsolicited);
     let limit = inbound.running.snapshot.limits.sessions as usize;
@@ -33,11 +34,11 @@ pub(super) fn adopt(inbound: &Inbound<'_>, sealed: &str, claims: &Claims) -> Res
 }
 
 /// What the client said, as this replica would have understood it.
-pub(super) fn hello(route: &RouteState, params: Bytes, claims: &Claims) -> Hello {
+pub(super) fn hello(route: &RouteState, params: Bytes, version: Version) -> Hello {
     let said = Object::parse(&params).ok();
     let capabilities = said.as_ref().and_then(|said| said.get_object("capabilities"));
-    let key = route.catalogs.key(claims.version, capabilities.as_ref().map_or("{}", Object::text));
-    Hello { version: claims.version, catalog_key: key, params }
+    let key = route.catalogs.key(version, capabilities.as_ref().map_or("{}", Object::text));
+    Hello { version, catalog_key: key, params }
 }
 
 /// The number of the first stream of this life of a session: a client that resumes a stream of an earlier one must not be given

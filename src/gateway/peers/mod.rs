@@ -9,6 +9,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod forward;
+mod handover;
 mod members;
 pub(crate) mod place;
 pub mod peering;
@@ -22,10 +23,12 @@ pub(crate) use protocol::Hop;
 
 use super::error::{GatewayError, Kind, Retry};
 use super::metrics::{Metrics, PeerOutcome};
+use super::session::live::Session;
 use super::upstream::{JsonBody, PeerConnections};
 use crate::ir::secrets::Channels;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use dashmap::DashMap;
 use futures_util::future::join_all;
 use http::header::HOST;
 use http::response::Parts;
@@ -42,6 +45,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long a replica may take to say whether it holds a session: it looks into a table.
 const ASK: Duration = Duration::from_secs(1);
@@ -68,8 +74,16 @@ pub(crate) struct Peers {
     holders: Mutex<Recent<SessionKey, SocketAddr>>,
     /// Sessions that must not be taken up again.
     ended: Mutex<Recent<SessionKey, ()>>,
+    /// Sessions that were handed over, for the calls that are still in flight here.
+    retired: DashMap<SessionKey, Arc<Session>>,
     searches: Semaphore,
     leaving: AtomicBool,
+    /// Others' clients' requests that are answered here.
+    serving: TaskTracker,
+    /// What is to be done before the end.
+    work: TaskTracker,
+    /// Cancelled when nobody is served any more.
+    ending: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
@@ -100,8 +114,12 @@ impl Peers {
             connections: Mutex::default(),
             holders: Mutex::new(Recent::new(REMEMBERED)),
             ended: Mutex::new(Recent::new(REMEMBERED)),
+            retired: DashMap::new(),
             searches: Semaphore::new(SEARCHES),
             leaving: AtomicBool::new(false),
+            serving: TaskTracker::new(),
+            work: TaskTracker::new(),
+            ending: CancellationToken::new(),
             metrics,
         })
     }
@@ -165,7 +183,36 @@ impl Peers {
         self.count();
     }
 
+    /// Waits until what others' clients have in flight here has ended, until `deadline` at the most, and is not there for
+    /// anybody any more.
+    pub(crate) async fn finish(&self, deadline: Instant) {
+        self.serving.close();
+        if tokio::time::timeout_at(deadline, self.serving.wait()).await.is_err() {
+            tracing::warn!(open = self.serving.len(), "leaving what did not finish for other replicas");
+        }
+        // Their streams have had their last events: what goes after them ends with them.
+        for entry in &self.retired {
+            entry.value().unsolicited().finish();
+        }
+        self.work.close();
+        let _ = tokio::time::timeout(ASK, self.work.wait()).await;
+        self.ending.cancel();
+    }
+
     // --- sessions ---
+
+    /// A session is at another replica now; what is in flight ends here.
+    pub(crate) fn retire(&self, session: &Arc<Session>, holder: SocketAddr) {
+        let key = SessionKey::of(session.id());
+        self.note_holder(key, holder);
+        self.retired.insert(key, Arc::clone(session));
+    }
+
+    /// The sessions that were handed over.
+    pub(crate) fn retired(&self) -> Vec<Arc<Session>> {
+        self.retired.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
 
     /// Takes note that a session is over, so that nobody takes it up again.
     pub(crate) fn note_end(&self, session: SessionKey) {

@@ -38,7 +38,13 @@ enum Try {
 pub(crate) async fn place(parcel: &Parcel<'_>, sealed: &str) -> Result<Place, GatewayError> {
     let inbound = parcel.inbound;
     if let Some(session) = here(inbound, sealed) {
-        return Ok(Place::Here(session));
+        if !session.is_moving() {
+            return Ok(Place::Here(session));
+        }
+        session.settled().await;
+        if let Some(session) = here(inbound, sealed) {
+            return Ok(Place::Here(session));
+        }
     }
     let Some(peers) = inbound.gateway.peers() else { return Err(session_gone()) };
     let search = Search { peers, parcel, sealed, key: SessionKey::of(sealed) };
@@ -72,6 +78,26 @@ pub(crate) async fn begin_elsewhere(parcel: &Parcel<'_>) -> Option<Response<Resp
         }
     }
     None
+}
+
+/// Lets the replica that had this session before answer, if it is still there and knows more.
+pub(crate) async fn ask_former(parcel: &Parcel<'_>, session: &Session) -> Option<Response<ResponseBody>> {
+    let inbound = parcel.inbound;
+    let former = session.former().filter(|_| inbound.hop.is_none_or(|hop| hop.intent != Intent::Former))?;
+    match inbound.gateway.peers()?.forward(former, Intent::Former, None, parcel).await {
+        Sent::Answered(head, body) => Some(forwarded(head, body, parcel.id)),
+        Sent::Gone => {
+            session.set_former(None);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The answer to a replica that asks for a stream which has not been kept here either.
+pub(crate) fn unless_former(inbound: &Inbound<'_>) -> Option<Response<ResponseBody>> {
+    let asked = inbound.hop.is_some_and(|hop| hop.intent == Intent::Former);
+    asked.then(|| misdirected(Refusal::NotHere))
 }
 
 /// The session as this replica has it.
@@ -147,7 +173,11 @@ impl Search<'_> {
                 }
                 Ok(refused(Refusal::NotHere))
             }
-            Intent::Begin | Intent::Former => Ok(refused(Refusal::NotHere)),
+            Intent::Former => {
+                let retired = self.peers.retired.get(&self.key).map(|entry| Arc::clone(entry.value()));
+                Ok(retired.map_or_else(|| refused(Refusal::NotHere), Place::Here))
+            }
+            Intent::Begin => Ok(refused(Refusal::NotHere)),
         }
     }
 

@@ -17,6 +17,11 @@ pub(super) const LEAVING: &str = "/v1/leaving";
 /// The session whose [`SessionKey`] is the body was ended by its client.
 pub(super) const ENDED: &str = "/v1/ended";
 
+/// Takes over the session in the body.
+pub(super) const HANDOVER: &str = "/v1/handover";
+/// Takes in what was said to a session after it was handed over.
+pub(super) const LATE: &str = "/v1/late";
+
 /// Shows that the sender is a replica.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("mcp-peer-token");
 /// The route, `namespace/name`: found by the replica that the client reached.

@@ -1,16 +1,16 @@
 //! The peer port: takes in what other replicas send.
 
 use super::forward::strip_internal;
+use super::handover::{take, take_late};
 use super::place::misdirected;
 use super::protocol::{
-    BOOT, CLIENT, ENDED, FORWARD, HOLDS, HOPS, Hop, INTENT, Intent, LEAVING, ROUTE, Refusal, parse_key,
+    BOOT, CLIENT, ENDED, FORWARD, HANDOVER, HOLDS, HOPS, Hop, INTENT, Intent, LATE, LEAVING, ROUTE, Refusal, parse_key,
 };
 use super::Peers;
 use crate::gateway::downstream::body::ResponseBody;
 use crate::gateway::downstream::respond;
 use crate::gateway::downstream::service::{self, Inbound};
 use crate::gateway::listener::body::read_body;
-use crate::gateway::session::seal::MAX_ID;
 use crate::gateway::state::Gateway;
 use bytes::Bytes;
 use http::request::Parts;
@@ -36,6 +36,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may idle between two requests: longer than the other side keeps it (90 s), which so closes first.
 const IDLE: Duration = Duration::from_secs(120);
 
+/// The largest message between replicas, in bytes (16 MiB): a session with a full stream of events and four more that ended.
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+
 /// The head of a request, in bytes: a client's headers (64 KiB by default), and ours.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 
@@ -44,7 +47,11 @@ pub(super) async fn serve(socket: TcpListener, gateway: Weak<Gateway>, peers: Ar
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let stream = match socket.accept().await {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = peers.ending.cancelled() => return,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accepting a peer's connection failed");
@@ -68,6 +75,7 @@ async fn serve_connection(stream: TcpStream, gateway: Weak<Gateway>, peers: Arc<
         Ok(Err(error)) => return tracing::debug!(%error, "a peer's TLS handshake failed"),
         Err(_elapsed) => return,
     };
+    let ending = peers.ending.clone();
     let service = service_fn(move |request| {
         let (gateway, peers) = (gateway.upgrade(), Arc::clone(&peers));
         async move {
@@ -84,8 +92,11 @@ async fn serve_connection(stream: TcpStream, gateway: Weak<Gateway>, peers: Arc<
         .header_read_timeout(IDLE)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::trace!(%error, "a peer's connection ended");
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::trace!(%error, "a peer's connection ended");
+        },
+        () = ending.cancelled() => {}
     }
 }
 
@@ -98,9 +109,12 @@ async fn answer(gateway: &Arc<Gateway>, peers: &Arc<Peers>, request: Request<Inc
     if let Some(path) = original_path(&parts.uri) {
         return forwarded(gateway, peers, parts, path, body).await;
     }
-    let Ok(message) = read_body(body, MAX_ID as u64, Instant::now() + WITHIN).await else {
+    let Ok(message) = read_body(body, MAX_MESSAGE, Instant::now() + WITHIN).await else {
         return respond::empty(StatusCode::BAD_REQUEST);
     };
+    if parts.uri.path() == HANDOVER {
+        return take(gateway, peers, &message).map_or_else(misdirected, respond::json);
+    }
     match notice(gateway, peers, parts.uri.path(), &message) {
         Some(true) => respond::empty(StatusCode::OK),
         Some(false) => respond::empty(StatusCode::NOT_FOUND),
@@ -121,6 +135,7 @@ fn notice(gateway: &Arc<Gateway>, peers: &Arc<Peers>, path: &str, message: &Byte
             peers.note_end(parse_key(message)?);
             Some(true)
         }
+        LATE => Some(take_late(gateway, message)),
         _ => None,
     }
 }
@@ -159,7 +174,8 @@ async fn forwarded(
         client: sent.client,
         hop: Some(sent.hop),
     };
-    service::serve(&inbound, body).await
+    let serving = peers.serving.token();
+    service::serve(&inbound, body).await.map(|body| body.held_with(serving))
 }
 
 /// What the sending replica wrote on a client's request.

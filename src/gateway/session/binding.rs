@@ -4,10 +4,12 @@ use super::inbound;
 use super::live::Session;
 use crate::gateway::error::GatewayError;
 use crate::gateway::mcp::message;
+use crate::gateway::mcp::splice::json_string;
 use crate::gateway::state::{RouteState, ServerState};
-use crate::gateway::upstream::{SessionSink, UpstreamSession};
+use crate::gateway::upstream::{Released, SessionSink, UpstreamSession};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// One server's session on behalf of one client's.
@@ -18,11 +20,12 @@ pub(crate) struct Binding {
     open: ArcSwapOption<UpstreamSession>,
     /// Held while opening: concurrent calls share one handshake.
     opening: tokio::sync::Mutex<()>,
+    given_away: AtomicBool,
 }
 
 impl Binding {
     pub(crate) fn new(server: String, client: Weak<Session>) -> Self {
-        Self { server, client, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()) }
+        Self { server, client, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()), given_away: AtomicBool::new(false) }
     }
 
     pub(crate) fn server(&self) -> &str {
@@ -52,18 +55,37 @@ impl Binding {
         };
         let sink = Arc::new(Inbox { client: self.client.clone(), server: self.server.clone() });
         let session = server.group.open_session(&client.hello().params, sink, &route.timeouts).await?;
-        if let Some(level) = client.log_level() {
-            // Best effort: a server that forgets the level still serves.
-            let request = message::request("\"gateway-log-level\"", "logging/setLevel", Some(&level));
-            if let Err(error) = session.call(request, &route.timeouts).await {
-                tracing::debug!(server = %self.server, %error, "a reopened server did not take the log level");
-            }
-        }
+        self.repeat(&client, &session, route).await;
         let previous = self.open.swap(Some(Arc::clone(&session)));
         if let Some(previous) = previous {
             tokio::spawn(async move { previous.close().await });
         }
         Ok(session)
+    }
+
+    /// Goes on with a session that another replica opened; false where that cannot be.
+    pub(crate) fn resume(&self, released: &Released, server: &ServerState, route: &RouteState) -> bool {
+        let sink = Arc::new(Inbox { client: self.client.clone(), server: self.server.clone() });
+        let session = server.group.resume_session(released, sink, &route.timeouts);
+        let resumed = session.is_some();
+        self.open.store(session);
+        resumed
+    }
+
+    /// Tells a server that was opened late, or again, what the client has set. Best effort: a server that does not take it still
+    /// serves.
+    async fn repeat(&self, client: &Session, session: &Arc<UpstreamSession>, route: &RouteState) {
+        let level = client.log_level().map(|params| ("logging/setLevel", params));
+        let subscriptions = client.subscriptions_at(&self.server).into_iter().map(|uri| {
+            let params = format!(r#"{{"uri":{}}}"#, json_string(&uri));
+            ("resources/subscribe", params)
+        });
+        for (number, (method, params)) in level.into_iter().chain(subscriptions).enumerate() {
+            let id = format!("\"gateway-repeats-{number}\"");
+            if let Err(error) = session.call(message::request(&id, method, Some(&params)), &route.timeouts).await {
+                tracing::debug!(server = %self.server, method, %error, "a reopened server did not take what the client set");
+            }
+        }
     }
 
     /// The server's session is not to be used again.
@@ -79,9 +101,16 @@ impl Binding {
         self.open.load_full().filter(|session| !session.is_lost())
     }
 
+    /// Another replica goes on with the server's session. Calls that hold it end here, and nobody tells the server that it is over.
+    pub(crate) fn give_away(&self) {
+        self.given_away.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the server's session.
     pub(crate) async fn close(&self) {
-        if let Some(session) = self.open.swap(None) {
+        if let Some(session) = self.open.swap(None)
+            && !self.given_away.load(Ordering::Relaxed)
+        {
             session.close().await;
         }
     }

@@ -1,8 +1,8 @@
 //! One client's session: what it said at `initialize`, its servers' sessions, its streams and what is in flight.
 
 use super::binding::Binding;
-use super::log::{EventLog, LogReader, parse_event_id};
-use super::questions::Questions;
+use super::log::{EventLog, LogReader, LogState, parse_event_id};
+use super::questions::{Question, Questions};
 use crate::gateway::catalog::ListKind;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::message;
@@ -11,10 +11,13 @@ use crate::gateway::state::{Gateway, RouteState};
 use crate::ir::ids::ObjectId;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +26,12 @@ const FINISHED_STREAMS: usize = 4;
 
 /// Tasks whose server is remembered (legacy tasks carry no server in their ids).
 const TASKS: usize = 1024;
+
+/// Subscriptions that are remembered.
+const SUBSCRIPTIONS: usize = 1024;
+
+/// Numbers left for the streams that a replica opens after it has handed a session over.
+const STREAMS_APART: u64 = 1 << 20;
 
 /// What a client said of itself at `initialize`, and what was agreed.
 #[derive(Clone, Debug)]
@@ -33,6 +42,19 @@ pub(crate) struct Hello {
     pub(crate) version: Version,
     /// Names the catalogue: clients with equal capabilities see equal lists.
     pub(crate) catalog_key: u64,
+}
+
+/// What a session remembers, as it travels to another replica.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Memory {
+    tasks: Vec<(Box<str>, String)>,
+    log_level: Option<String>,
+    subscriptions: Vec<(String, String)>,
+    questions: Vec<(Box<str>, Question)>,
+    next_stream: u64,
+    /// Streams of calls that have ended, for a client that lost its connection just before.
+    finished: Vec<LogState>,
 }
 
 /// A live session.
@@ -52,7 +74,13 @@ pub(crate) struct Session {
     tasks: Mutex<Tasks>,
     /// The client's last `logging/setLevel`, as its params: servers that are opened later hear it, too.
     log_level: Mutex<Option<String>>,
+    /// Resources the client subscribed to, with their servers: servers that are opened again hear of them.
+    subscriptions: Mutex<Vec<(String, String)>>,
     closed: AtomicBool,
+    /// Whether the session is on its way to another replica; requests wait for the outcome.
+    moving: watch::Sender<bool>,
+    /// The replica that had it before, while that one may still work on calls.
+    former: Mutex<Option<SocketAddr>>,
     gateway: Weak<Gateway>,
 }
 
@@ -99,7 +127,10 @@ impl Session {
             calls: Mutex::default(),
             tasks: Mutex::default(),
             log_level: Mutex::default(),
+            subscriptions: Mutex::default(),
             closed: AtomicBool::new(false),
+            moving: watch::Sender::new(false),
+            former: Mutex::default(),
         })
     }
 
@@ -261,6 +292,22 @@ impl Session {
         self.log_level.lock().clone()
     }
 
+    pub(crate) fn subscribe(&self, uri: &str, server: &str) {
+        let mut subscriptions = self.subscriptions.lock();
+        let known = subscriptions.iter().any(|(known, at)| known == uri && at == server);
+        if !known && subscriptions.len() < SUBSCRIPTIONS {
+            subscriptions.push((uri.to_owned(), server.to_owned()));
+        }
+    }
+
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        self.subscriptions.lock().retain(|(known, _)| known != uri);
+    }
+
+    pub(crate) fn subscriptions_at(&self, server: &str) -> Vec<String> {
+        self.subscriptions.lock().iter().filter(|(_, at)| at == server).map(|(uri, _)| uri.clone()).collect()
+    }
+
     // --- tasks of 2025-11-25 ---
 
     pub(crate) fn remember_task(&self, task: &str, server: &str) {
@@ -277,6 +324,68 @@ impl Session {
 
     pub(crate) fn server_of_task(&self, task: &str) -> Option<String> {
         self.tasks.lock().servers.get(task).cloned()
+    }
+
+    // --- moving to another replica ---
+
+    /// Whether the session is on its way to another replica.
+    pub(crate) fn is_moving(&self) -> bool {
+        *self.moving.borrow()
+    }
+
+    /// Holds new requests back, or lets them go on.
+    pub(crate) fn set_moving(&self, moving: bool) {
+        self.moving.send_replace(moving);
+    }
+
+    /// Waits until it is clear where the session is.
+    pub(crate) async fn settled(&self) {
+        // It ends with the session, which whoever waits holds.
+        let _ = self.moving.subscribe().wait_for(|moving| !moving).await;
+    }
+
+    /// The replica that had the session before.
+    pub(crate) fn former(&self) -> Option<SocketAddr> {
+        *self.former.lock()
+    }
+
+    pub(crate) fn set_former(&self, former: Option<SocketAddr>) {
+        *self.former.lock() = former;
+    }
+
+    /// What another replica needs beside the streams and the servers' sessions.
+    pub(crate) fn memory(&self) -> Memory {
+        let tasks = self.tasks.lock();
+        let in_order = tasks.order.iter().filter_map(|task| Some((task.clone(), tasks.servers.get(task)?.clone())));
+        let streams = self.streams.lock();
+        let finished = streams.finished.iter().filter_map(|number| streams.open.get(number)?.state());
+        Memory {
+            tasks: in_order.collect(),
+            log_level: self.log_level(),
+            subscriptions: self.subscriptions.lock().clone(),
+            questions: self.questions.all(),
+            next_stream: streams.next,
+            finished: finished.collect(),
+        }
+    }
+
+    /// Takes over what another replica remembered, as far as it is about servers that `is_kept` names.
+    pub(crate) fn remember(&self, memory: Memory, is_kept: impl Fn(&str) -> bool) {
+        for (task, server) in memory.tasks {
+            self.remember_task(&task, &server);
+        }
+        *self.log_level.lock() = memory.log_level;
+        *self.subscriptions.lock() = memory.subscriptions;
+        self.questions.take_over(memory.questions.into_iter().filter(|(_, question)| is_kept(&question.server)));
+        let mut streams = self.streams.lock();
+        // The other replica may still open some, for the calls that end there.
+        streams.next = memory.next_stream + STREAMS_APART;
+        for log in memory.finished.into_iter().map(EventLog::restore) {
+            if let Some(number) = log.number() {
+                streams.finished.push_back(number);
+                streams.open.insert(number, log);
+            }
+        }
     }
 
     // --- the end ---

@@ -7,11 +7,13 @@
 use crate::gateway::mcp::sse_write;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Bytes that may wait for a reader (1 MiB): four times the largest message that is held whole.
 const UNREAD_BYTES: usize = 4 * crate::gateway::HOLD_BYTES;
@@ -47,6 +49,21 @@ struct State {
     pieces_lost: bool,
     read_waker: Option<Waker>,
     write_waker: Option<Waker>,
+    /// Where new events go once the stream goes on at another replica.
+    departed: Option<mpsc::Sender<Bytes>>,
+}
+
+/// A stream as it travels to another replica.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogState {
+    number: u64,
+    next: u64,
+    /// How many of the events were read.
+    read: usize,
+    finished: bool,
+    /// Numbers and frames.
+    events: Vec<(u64, String)>,
 }
 
 struct Entry {
@@ -82,8 +99,53 @@ impl EventLog {
                 pieces_lost: false,
                 read_waker: None,
                 write_waker: None,
+                departed: None,
             }),
         })
+    }
+
+    /// The stream as it is, for another replica; `None` for one that nobody can resume.
+    pub(crate) fn state(&self) -> Option<LogState> {
+        let state = self.state.lock();
+        self.number.map(|number| state.export(number))
+    }
+
+    /// The stream goes on at another replica: it has no reader here any more, and what is still written to it goes to the
+    /// returned end.
+    pub(crate) fn depart(&self) -> Option<(LogState, mpsc::Receiver<Bytes>)> {
+        let number = self.number?;
+        self.detach();
+        let mut state = self.state.lock();
+        let (sender, late) = mpsc::channel(MAX_EVENTS);
+        state.departed = Some(sender);
+        Some((state.export(number), late))
+    }
+
+    /// The stream stays: nobody took it. What was written meanwhile is made up for.
+    pub(crate) fn stay(&self, mut late: mpsc::Receiver<Bytes>) {
+        self.state.lock().departed = None;
+        while let Ok(message) = late.try_recv() {
+            self.offer(&message);
+        }
+    }
+
+    /// A stream that another replica began.
+    pub(crate) fn restore(exported: LogState) -> Arc<Self> {
+        let log = Self::new(exported.number);
+        let mut state = log.state.lock();
+        for (number, frame) in exported.events {
+            state.append(Entry { number, frame: frame.into(), once: false });
+        }
+        for _ in 0..exported.read.min(state.entries.len()) {
+            let cursor = state.cursor;
+            state.unread -= state.entries.get(cursor).map_or(0, |entry| entry.frame.len());
+            state.cursor += 1;
+        }
+        state.next = exported.next;
+        state.finished = exported.finished;
+        state.trim();
+        drop(state);
+        log
     }
 
     pub(crate) fn number(&self) -> Option<u64> {
@@ -94,6 +156,12 @@ impl EventLog {
     pub(crate) fn offer(&self, message: &[u8]) {
         let mut state = self.state.lock();
         if state.finished {
+            return;
+        }
+        if let Some(departed) = &state.departed {
+            if departed.try_send(Bytes::copy_from_slice(message)).is_err() {
+                tracing::warn!("an event is lost: the replica that has its stream now does not take it");
+            }
             return;
         }
         let number = state.next;
@@ -128,6 +196,7 @@ impl EventLog {
     pub(crate) fn finish(&self) {
         let mut state = self.state.lock();
         state.finished = true;
+        state.departed = None;
         wake(state.read_waker.take());
         wake(state.write_waker.take());
     }
@@ -264,6 +333,17 @@ impl State {
         } else {
             self.unread -= entry.frame.len();
         }
+    }
+
+    fn export(&self, number: u64) -> LogState {
+        let events: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.once)
+            .map(|entry| (entry.number, String::from_utf8_lossy(&entry.frame).into_owned()))
+            .collect();
+        let read = self.entries.iter().take(self.cursor).filter(|entry| !entry.once).count();
+        LogState { number, next: self.next, read, finished: self.finished, events }
     }
 
     fn attach(&mut self) -> u64 {
@@ -419,6 +499,42 @@ mod tests {
         log.write_once(Bytes::from_static(b"}\n\n")).await;
         drop(reader);
         assert!(!log.pieces_read().await);
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_on_elsewhere_where_it_was_left() {
+        let log = EventLog::new(7);
+        let mut reader = log.read();
+        for message in ["a", "b", "c"] {
+            log.offer(message.as_bytes());
+        }
+        next(&mut reader).await.unwrap();
+        let (state, mut late) = log.depart().unwrap();
+        assert_eq!(next(&mut reader).await, None, "the reader comes back there");
+        log.offer(b"d");
+        let state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        let there = EventLog::restore(state);
+        there.offer(&late.try_recv().unwrap());
+        let mut rest = there.read();
+        for expected in ["id: 7-2", "id: 7-3", "id: 7-4"] {
+            assert!(next(&mut rest).await.unwrap().contains(expected), "unread events come first");
+        }
+        let mut again = there.read_after(1).unwrap();
+        assert!(next(&mut again).await.unwrap().contains("data: b"), "and read ones can be read again");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_took_has_lost_nothing() {
+        let log = EventLog::new(0);
+        log.offer(b"a");
+        let (_, late) = log.depart().unwrap();
+        log.offer(b"b");
+        log.stay(late);
+        log.offer(b"c");
+        let mut reader = log.read();
+        for expected in ["data: a", "data: b", "data: c"] {
+            assert!(next(&mut reader).await.unwrap().contains(expected));
+        }
     }
 
     #[test]

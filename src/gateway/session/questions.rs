@@ -1,31 +1,47 @@
 //! Requests that servers make of the client (elicitation, sampling, roots), and the answers' way back.
 //!
 //! A server numbers its own requests, and two servers choose equal numbers; so the gateway gives each question an id of its
-//! own towards the client and remembers whose it is.
+//! own towards the client and remembers whose it is. The id names this life of the session, too: what a client answers late
+//! must not meet a question that another replica asked since.
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Questions that may be open at once in a session: a bound for servers that ask and never hear.
 const MAX_OPEN: usize = 256;
 
 /// What is known of an open question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Question {
     /// The server of the route that asked.
     pub(crate) server: String,
     /// The server's own id, as JSON text.
     pub(crate) id: Box<str>,
     /// The progress token that the server put into it, as JSON text: the client reports progress under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress_token: Option<Box<str>>,
 }
 
 /// The open questions of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Questions {
+    /// Names this life of the session: 8 hexadecimal digits.
+    life: String,
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Question>>,
+    /// By what follows the prefix in the id.
+    open: Mutex<HashMap<Box<str>, Question>>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        // Random enough to tell lives apart; nothing depends on nobody guessing it.
+        let life = RandomState::new().hash_one(()) & u64::from(u32::MAX);
+        Self { life: format!("{life:08x}"), next: AtomicU64::new(0), open: Mutex::default() }
+    }
 }
 
 /// Before the number in the ids that clients see.
@@ -38,25 +54,26 @@ impl Questions {
         if open.len() >= MAX_OPEN {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        open.insert(number, question);
-        Some(format!("\"{ID_PREFIX}{number}\""))
+        let key = format!("{}-{}", self.life, self.next.fetch_add(1, Ordering::Relaxed));
+        let id = format!("\"{ID_PREFIX}{key}\"");
+        open.insert(key.into(), question);
+        Some(id)
     }
 
     /// Closes the question that the client answers under `id` (JSON text).
     pub(crate) fn answered(&self, id: &str) -> Option<Question> {
-        let number = id.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(ID_PREFIX)?.parse().ok()?;
-        self.open.lock().remove(&number)
+        let key = id.strip_prefix('"')?.strip_suffix('"')?.strip_prefix(ID_PREFIX)?;
+        self.open.lock().remove(key)
     }
 
     /// Closes the question that its server takes back, and names the client's id for it, as JSON text.
     pub(crate) fn withdrawn(&self, server: &str, id: &str) -> Option<String> {
         let mut open = self.open.lock();
-        let number = open
+        let key = open
             .iter()
-            .find_map(|(number, question)| (question.server == server && *question.id == *id).then_some(*number))?;
-        open.remove(&number);
-        Some(format!("\"{ID_PREFIX}{number}\""))
+            .find_map(|(key, question)| (question.server == server && *question.id == *id).then(|| key.clone()))?;
+        open.remove(&key);
+        Some(format!("\"{ID_PREFIX}{key}\""))
     }
 
     /// The server that waits for progress under `token` (JSON text).
@@ -65,6 +82,16 @@ impl Questions {
         open.values()
             .find(|question| question.progress_token.as_deref() == Some(token))
             .map(|question| question.server.clone())
+    }
+
+    /// Every open question, for another replica to take the answers.
+    pub(crate) fn all(&self) -> Vec<(Box<str>, Question)> {
+        self.open.lock().iter().map(|(key, question)| (key.clone(), question.clone())).collect()
+    }
+
+    /// Takes questions that another replica asked, and whose answers may come here.
+    pub(crate) fn take_over(&self, questions: impl IntoIterator<Item = (Box<str>, Question)>) {
+        self.open.lock().extend(questions.into_iter().take(MAX_OPEN));
     }
 
     /// Whether any question waits for the client.
@@ -96,6 +123,17 @@ mod tests {
         assert_eq!(questions.answered(&second), None, "an answer counts once");
         assert_eq!(questions.withdrawn("a", "1"), Some(first));
         assert!(!questions.any_open());
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_life_matches_nothing_unless_it_was_taken_over() {
+        let (before, after) = (Questions::default(), Questions::default());
+        let late = before.ask(question("a", "1")).unwrap();
+        let fresh = after.ask(question("b", "1")).unwrap();
+        assert_ne!(late, fresh);
+        assert_eq!(after.answered(&late), None);
+        after.take_over(before.all());
+        assert_eq!(after.answered(&late), Some(question("a", "1")));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use super::dial::{Dialer, Network};
 use super::endpoint::{AuthHeader, EndpointClient};
 use super::events::EventStream;
 use super::http_sse::HttpSse;
-use super::initialize;
-use super::listen::listen;
+use super::initialize::{self, Initialized};
+use super::listen::Ear;
 use super::pool::{Bound, Pool, Use};
 use super::process::LocalProcess;
-use super::session::{Transport as SessionTransport, UpstreamSession, timed};
+use super::session::{Released, Transport as SessionTransport, UpstreamSession, timed};
 use super::streamable::Streamable;
 use super::tls::Tls;
 use super::{ModernCall, SessionSink};
@@ -161,10 +161,7 @@ impl Upstream {
         match self.handshake(turn, initialize_params, sink, timeouts).await {
             Ok(session) => {
                 timer.ok();
-                self.seen.legacy.store(true, Ordering::Relaxed);
-                let mut sessions = self.seen.sessions.lock();
-                sessions.retain(|session| session.strong_count() > 0);
-                sessions.push(Arc::downgrade(&session));
+                self.remember(&session);
                 Ok(session)
             }
             Err(error) => {
@@ -189,11 +186,40 @@ impl Upstream {
             (SessionTransport::HttpSse(session), initialized)
         } else {
             let (session, initialized) = Streamable::open(endpoint, request, &*sink, timeouts).await?;
-            let listener = tokio::spawn(listen(Arc::clone(&session), sink, self.max_message)).abort_handle();
-            (SessionTransport::Streamable { session, listener }, initialized)
+            let ear = Ear::open(Arc::clone(&session), sink, self.max_message, None);
+            (SessionTransport::Streamable { session, ear }, initialized)
         };
         let (backend, metrics) = (self.id.clone(), Arc::clone(&self.metrics));
         Ok(Arc::new(UpstreamSession { backend, transport, initialized, metrics }))
+    }
+
+    /// Goes on with a session that another replica opened. `None` where its address is not one of this backend's.
+    pub(super) fn resume_session(
+        &self,
+        released: &Released,
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Option<Arc<UpstreamSession>> {
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address() == Some(&released.endpoint))?;
+        let (id, version) = (HeaderValue::from_str(&released.id).ok()?, HeaderValue::from_str(&released.version).ok()?);
+        let session = Streamable::new(endpoint, Some(&id), version, timeouts);
+        let ear = Ear::open(Arc::clone(&session), sink, self.max_message, released.last_event_id.clone());
+        let initialized = Initialized { result: released.result.clone().into(), version: released.version.clone() };
+        let session = Arc::new(UpstreamSession {
+            backend: self.id.clone(),
+            transport: SessionTransport::Streamable { session, ear },
+            initialized,
+            metrics: Arc::clone(&self.metrics),
+        });
+        self.remember(&session);
+        Some(session)
+    }
+
+    fn remember(&self, session: &Arc<UpstreamSession>) {
+        self.seen.legacy.store(true, Ordering::Relaxed);
+        let mut sessions = self.seen.sessions.lock();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(session));
     }
 
     /// Sends one call of the modern era: no session, no handshake.

@@ -5,7 +5,7 @@ use super::body::Body;
 use super::pool::{Pool, Use};
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
-use crate::ir::snapshot::{HeaderAuth, Timeouts};
+use crate::ir::snapshot::{Endpoint, HeaderAuth, Timeouts};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::response::Parts;
@@ -67,6 +67,11 @@ impl EndpointClient {
 
     pub(super) fn backend(&self) -> &ObjectId {
         &self.pool.backend
+    }
+
+    /// Where it is; `None` for a process of this one's.
+    pub(super) fn address(&self) -> Option<&Endpoint> {
+        self.pool.address()
     }
 
     pub(super) async fn exchange(

@@ -2,6 +2,7 @@
 
 use super::super::error::{GatewayError, Kind, Retry};
 use super::select::{Candidate, Selector, Tried};
+use super::session::Released;
 use super::{Answer, ModernCall, SessionSink, Upstream, UpstreamSession};
 use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::{Failover, Server, Timeouts};
@@ -79,6 +80,17 @@ impl Group {
             }
         }
         Err(attempts.exhausted())
+    }
+
+    /// Goes on with a legacy session that another replica opened on one of these backends.
+    pub(crate) fn resume_session(
+        &self,
+        released: &Released,
+        sink: Arc<dyn SessionSink>,
+        timeouts: &Timeouts,
+    ) -> Option<Arc<UpstreamSession>> {
+        let upstream = self.backends().find(|upstream| *upstream.id() == released.backend)?;
+        upstream.resume_session(released, sink, timeouts)
     }
 
     /// Sends one modern call, and says which upstream answered it.

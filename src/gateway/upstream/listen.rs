@@ -8,10 +8,13 @@ use super::failure;
 use super::streamable::Streamable;
 use crate::gateway::HOLD_BYTES;
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 /// The first wait before the stream is opened again.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
@@ -20,25 +23,71 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A stream that lived this long was a good one: the next wait is the shortest again.
 const GOOD_STREAM: Duration = Duration::from_secs(30);
 
-/// Hands what the server says to `sink` until the session is lost or the server turns out to have no such stream.
-pub(super) async fn listen(session: Arc<Streamable>, sink: Arc<dyn SessionSink>, max_message: usize) {
-    let mut listener = Listener { session, sink, max_message, last_event_id: None, retry: None };
-    let mut backoff = MIN_BACKOFF;
-    loop {
-        let opened = Instant::now();
-        match listener.session.listen(listener.last_event_id.as_deref()).await {
-            Ok(Some(body)) => listener.read(body).await,
-            Ok(None) => return,
-            Err(error) if error.kind == Kind::SessionLost => return listener.sink.lost(error),
-            Err(error) => tracing::debug!(backend = %listener.backend(), %error, "the server's stream did not open"),
-        }
-        if opened.elapsed() >= GOOD_STREAM {
-            backoff = MIN_BACKOFF;
-        }
-        // Servers may name their own wait; the backoff still grows when that does not help.
-        sleep(jittered(listener.retry.take().unwrap_or(backoff).max(MIN_BACKOFF).min(MAX_BACKOFF))).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
+/// Hears what a server says of its own accord, until told to stop.
+pub(super) struct Ear {
+    session: Arc<Streamable>,
+    sink: Arc<dyn SessionSink>,
+    /// Messages beyond this many bytes are dropped.
+    max_message: usize,
+    listening: Mutex<Option<Listening>>,
+}
+
+struct Listening {
+    stop: CancellationToken,
+    /// Yields the last event's id.
+    task: JoinHandle<Option<String>>,
+}
+
+impl Ear {
+    /// Listens from now on, or from the event after `last_event_id`.
+    pub(super) fn open(
+        session: Arc<Streamable>,
+        sink: Arc<dyn SessionSink>,
+        max_message: usize,
+        last_event_id: Option<String>,
+    ) -> Self {
+        let ear = Self { session, sink, max_message, listening: Mutex::default() };
+        ear.listen(last_event_id);
+        ear
     }
+
+    /// Listens, after having stopped.
+    pub(super) fn listen(&self, last_event_id: Option<String>) {
+        let stop = CancellationToken::new();
+        let (session, sink) = (Arc::clone(&self.session), Arc::clone(&self.sink));
+        let listener = Listener { session, sink, max_message: self.max_message, last_event_id, retry: None };
+        let task = tokio::spawn(listen(listener, stop.clone()));
+        *self.listening.lock() = Some(Listening { stop, task });
+    }
+
+    /// Stops, so that another may listen, and says which event was the last.
+    pub(super) async fn stop(&self) -> Option<String> {
+        let Listening { stop, task } = self.listening.lock().take()?;
+        stop.cancel();
+        task.await.ok().flatten()
+    }
+
+    /// Stops for good.
+    pub(super) fn close(&self) {
+        if let Some(listening) = self.listening.lock().take() {
+            listening.stop.cancel();
+        }
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+async fn listen(mut listener: Listener, stop: CancellationToken) -> Option<String> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = listener.run() => {}
+    }
+    listener.last_event_id
 }
 
 struct Listener {
@@ -55,13 +104,30 @@ impl Listener {
         self.session.endpoint.backend()
     }
 
+    /// Hands what the server says to the sink until the session is lost or the server turns out to have no such stream.
+    async fn run(&mut self) {
+        let mut backoff = MIN_BACKOFF;
+        loop {
+            let opened = Instant::now();
+            match self.session.listen(self.last_event_id.as_deref()).await {
+                Ok(Some(body)) => self.read(body).await,
+                Ok(None) => return,
+                Err(error) if error.kind == Kind::SessionLost => return self.sink.lost(error),
+                Err(error) => tracing::debug!(backend = %self.backend(), %error, "the server's stream did not open"),
+            }
+            if opened.elapsed() >= GOOD_STREAM {
+                backoff = MIN_BACKOFF;
+            }
+            // Servers may name their own wait; the backoff still grows when that does not help.
+            sleep(jittered(self.retry.take().unwrap_or(backoff).max(MIN_BACKOFF).min(MAX_BACKOFF))).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
     async fn read(&mut self, mut body: Body) {
         let mut decoder = Decoder::new(HOLD_BYTES);
         if let Err(error) = self.read_events(&mut body, &mut decoder).await {
             tracing::debug!(backend = %self.backend(), %error, "the server's stream broke");
-        }
-        if let Some(id) = decoder.last_event_id() {
-            self.last_event_id = Some(id.to_owned());
         }
     }
 
@@ -73,6 +139,12 @@ impl Listener {
                 failure::bad_answer(self.session.endpoint.backend(), &format!("sent a malformed event stream: {error}"))
             })? {
                 self.take(item, &mut large);
+            }
+            // Whoever goes on, here or elsewhere, goes on after what was handed on.
+            if let Some(id) = decoder.last_event_id()
+                && self.last_event_id.as_deref() != Some(id)
+            {
+                self.last_event_id = Some(id.to_owned());
             }
         }
         Ok(())

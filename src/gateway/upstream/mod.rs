@@ -36,6 +36,7 @@ pub use body::JsonBody;
 pub use events::EventStream;
 pub use group::Group;
 pub(crate) use peer::PeerConnections;
+pub(crate) use session::Released;
 pub use session::UpstreamSession;
 
 use super::error::GatewayError;

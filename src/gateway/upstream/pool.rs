@@ -5,7 +5,7 @@ use super::connection::{Connection, Outgoing, Readiness, Unanswered};
 use super::dial::Dialer;
 use super::{body::Body, failure};
 use crate::ir::ids::ObjectId;
-use crate::ir::snapshot::Timeouts;
+use crate::ir::snapshot::{Endpoint, Timeouts};
 use http::response::Parts;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -225,6 +225,14 @@ impl Pool {
         if !idle.sweeping && !idle.shut {
             idle.sweeping = true;
             tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Where the connections go; `None` when that is no address.
+    pub(super) fn address(&self) -> Option<&Endpoint> {
+        match &self.dialer {
+            Dialer::Network(network) => Some(&network.endpoint),
+            Dialer::Process(_) | Dialer::Peer(_) => None,
         }
     }
 

@@ -6,12 +6,13 @@ use super::answer::Answer;
 use super::endpoint::EndpointClient;
 use super::http_sse::HttpSse;
 use super::initialize::Initialized;
+use super::listen::Ear;
 use super::streamable::Streamable;
 use crate::ir::ids::ObjectId;
-use crate::ir::snapshot::Timeouts;
+use crate::ir::snapshot::{Endpoint, Timeouts};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::task::AbortHandle;
 
 /// A legacy session with one server.
 ///
@@ -26,8 +27,8 @@ pub struct UpstreamSession {
 pub(super) enum Transport {
     Streamable {
         session: Arc<Streamable>,
-        /// The task that reads the server's own stream.
-        listener: AbortHandle,
+        /// Reads the server's own stream.
+        ear: Ear,
     },
     HttpSse(Arc<HttpSse>),
 }
@@ -84,8 +85,8 @@ impl UpstreamSession {
     /// Ends the session and tells the server so, which takes two seconds at the most.
     pub async fn close(&self) {
         match &self.transport {
-            Transport::Streamable { session, listener } => {
-                listener.abort();
+            Transport::Streamable { session, ear } => {
+                ear.close();
                 session.close().await;
             }
             Transport::HttpSse(session) => session.close(),
@@ -93,10 +94,47 @@ impl UpstreamSession {
     }
 }
 
-impl Drop for UpstreamSession {
-    fn drop(&mut self) {
-        if let Transport::Streamable { listener, .. } = &self.transport {
-            listener.abort();
+/// What another replica needs to go on with a server's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Released {
+    pub(crate) backend: ObjectId,
+    /// The address that keeps the session.
+    pub(crate) endpoint: Endpoint,
+    /// `Mcp-Session-Id`.
+    pub(crate) id: String,
+    /// The negotiated revision.
+    pub(crate) version: String,
+    /// The raw result of `initialize`.
+    pub(crate) result: String,
+    /// The last event of the server's own stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_event_id: Option<String>,
+}
+
+impl UpstreamSession {
+    /// Stops listening to the server, so that another replica can go on with the session, and says what that one needs. `None`
+    /// where nobody else can: the session hangs on a connection or on a process of this one's, or is no session at all.
+    pub(crate) async fn release(&self) -> Option<Released> {
+        let Transport::Streamable { session, ear } = &self.transport else { return None };
+        let (endpoint, id) = (session.endpoint.address()?.clone(), session.id()?.to_owned());
+        if session.is_lost() {
+            return None;
+        }
+        Some(Released {
+            backend: self.backend.clone(),
+            endpoint,
+            id,
+            version: self.initialized.version.clone(),
+            result: String::from_utf8(self.initialized.result.to_vec()).ok()?,
+            last_event_id: ear.stop().await,
+        })
+    }
+
+    /// Listens again: nobody else goes on with the session.
+    pub(crate) fn retain(&self, released: &Released) {
+        if let Transport::Streamable { ear, .. } = &self.transport {
+            ear.listen(released.last_event_id.clone());
         }
     }
 }

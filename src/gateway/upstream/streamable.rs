@@ -51,24 +51,39 @@ impl Streamable {
                 .await?;
         let initialized = initialize::read(backend, answer, sink, timeouts).await?;
 
-        let (mut post, mut get) = (endpoint.post.clone(), endpoint.get.clone());
         let id = head.headers.get(SESSION_ID);
+        let session = Self::new(endpoint, id, initialized.version_header(backend)?, timeouts);
+        session.notify(initialize::initialized()).await?;
+        Ok((session, initialized))
+    }
+
+    /// A session that is open already.
+    pub(super) fn new(
+        endpoint: &Arc<EndpointClient>,
+        id: Option<&HeaderValue>,
+        version: HeaderValue,
+        timeouts: &Timeouts,
+    ) -> Arc<Self> {
+        let (mut post, mut get) = (endpoint.post.clone(), endpoint.get.clone());
         for template in [&mut post, &mut get] {
             if let Some(id) = id {
                 template.headers.insert(SESSION_ID, id.clone());
             }
-            template.headers.insert(PROTOCOL_VERSION, initialized.version_header(backend)?);
+            template.headers.insert(PROTOCOL_VERSION, version.clone());
         }
-        let session = Arc::new(Self {
+        Arc::new(Self {
             endpoint: Arc::clone(endpoint),
             post,
             get,
             has_id: id.is_some(),
             lost: AtomicBool::new(false),
             timeouts: timeouts.clone(),
-        });
-        session.notify(initialize::initialized()).await?;
-        Ok((session, initialized))
+        })
+    }
+
+    /// What the server calls the session.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.post.headers.get(SESSION_ID)?.to_str().ok()
     }
 
     /// Sends a request.
