@@ -142,10 +142,13 @@ impl Gateway {
         self.closing.cancel();
         self.closing_since.get_or_init(Instant::now);
         for session in self.sessions.all() {
-            session.unsolicited().detach();
+            // The stream of the oldest clients carries the answers to their calls, too.
+            if session.unsolicited().number().is_some() {
+                session.unsolicited().detach();
+            }
         }
         for channel in &self.channels {
-            channel.close();
+            Arc::clone(channel.value()).close_when_idle();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Leaving: what is in flight ends well, nothing new begins, and no process stays behind.
 
 use crate::support::generation::generation;
-use crate::support::http::Connection;
+use crate::support::http::{Connection, post};
 use crate::support::mcp::{LegacyClient, text};
 use crate::support::process::Gateway;
 use crate::support::upstream::McpServer;
@@ -85,4 +85,37 @@ async fn a_second_signal_ends_it_at_once() {
     gateway.process.logged("it drains", |line| line.contains("draining").then_some(())).await;
     gateway.process.signal(Signal::TERM);
     assert_eq!(gateway.process.ended().await.code(), Some(130));
+}
+
+#[tokio::test]
+async fn the_oldest_clients_get_the_answers_to_their_calls_before_their_stream_ends() {
+    let server = McpServer::start("search").await;
+    let mut gateway = Gateway::serve(&generation(&[("search", server.address)])).await;
+    let address = gateway.address("http").await;
+    let mut stream = Connection::open(address).await.unwrap();
+    stream.send("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n").await.unwrap();
+    assert_eq!(stream.head().await.unwrap().status, 200);
+    let first = String::from_utf8(stream.chunk().await.unwrap().unwrap()).unwrap();
+    let endpoint = first.lines().find_map(|line| line.strip_prefix("data: ")).unwrap().to_owned();
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "old", "version": "0"},
+    }});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait", "arguments": {"n": 1}}});
+    let (mut pending, mut posts) = (String::new(), Connection::open(address).await.unwrap());
+    for message in [&initialize, &call] {
+        let bytes = post(&endpoint, &[("content-type", "application/json")], message.to_string().as_bytes());
+        assert_eq!(posts.exchange(bytes).await.unwrap().status, 202);
+        if message["id"] == 0 {
+            stream.event(&mut pending).await.unwrap().unwrap();
+        }
+    }
+    server.got("tools/call", 1).await;
+    gateway.process.signal(Signal::TERM);
+    gateway.process.logged("it drains", |line| line.contains("draining").then_some(())).await;
+    server.release(1);
+    let answer = stream.event(&mut pending).await.unwrap().unwrap();
+    assert_eq!(text(&answer), r#"search {"n":1}"#);
+    assert_eq!(stream.event(&mut pending).await.unwrap(), None, "and then the stream ends");
+    assert!(gateway.process.ended().await.success());
 }

@@ -261,6 +261,8 @@ async fn a_drain_under_load_fails_no_call_and_loses_no_notification() {
     let left: Vec<_> = replicas.all[1..].iter().map(|replica| replica.address).collect();
     replicas.balancer.set_targets(&left);
     assert!(replicas.all[0].gateway.process.ended().await.success());
+    let log = replicas.all[0].gateway.process.log().join("\n");
+    assert!(!log.contains("did not finish"), "streams end before the timeout:\n{log}");
     let after = server.count("tools/call");
     server.got("tools/call", after + 100).await;
     over.store(true, Ordering::Relaxed);

@@ -23,10 +23,14 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use http::Response;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The query parameter that names the stream in the address for POSTs.
 const PARAMETER: &str = "sessionId";
+
+/// How often a stream that is to end is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Open streams, by the ids in their addresses.
 pub(crate) type Channels = DashMap<Box<str>, Arc<Channel>>;
@@ -39,9 +43,14 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Ends the stream, after what is written so far.
-    pub(crate) fn close(&self) {
-        self.log.finish();
+    /// Ends the stream, after what is written so far and the answers to calls in flight.
+    pub(crate) fn close_when_idle(self: Arc<Self>) {
+        tokio::spawn(async move {
+            while self.session.get().is_some_and(|session| session.has_calls()) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            self.log.finish();
+        });
     }
 }
 

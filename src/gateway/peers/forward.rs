@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// What belongs to one connection and not to the message.
 const HOP_BY_HOP: [HeaderName; 10] = [
@@ -97,10 +98,13 @@ impl Peers {
     }
 }
 
-/// Makes a replica's answer to the request `id` the client's.
-pub(super) fn forwarded(head: Parts, body: JsonBody, id: Option<&str>) -> Response<ResponseBody> {
+/// Makes a replica's answer the client's.
+pub(super) fn forwarded(head: Parts, body: JsonBody, parcel: &Parcel<'_>) -> Response<ResponseBody> {
     let events = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let body = ForwardedBody { body, id: id.map(str::to_owned), events, silence: None, spoke: false, ended: false };
+    let stands = parcel.inbound.parts.method == Method::GET;
+    let closing = stands.then(|| Box::pin(parcel.inbound.gateway.closing().cancelled_owned()));
+    let id = parcel.id.map(str::to_owned);
+    let body = ForwardedBody { body, id, events, closing, silence: None, spoke: false, ended: false };
     let mut response = Response::new(ResponseBody::Forwarded(Box::new(body)));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -138,6 +142,8 @@ pub(crate) struct ForwardedBody {
     /// The request that is answered, if it is one.
     id: Option<String>,
     events: bool,
+    /// Ends a stream that has no end of its own, when this replica leaves.
+    closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// Runs while a stream is silent.
     silence: Option<Pin<Box<Sleep>>>,
     spoke: bool,
@@ -147,6 +153,10 @@ pub(crate) struct ForwardedBody {
 impl ForwardedBody {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
         if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.closing.as_mut().is_some_and(|closing| closing.as_mut().poll(context).is_ready()) {
+            self.ended = true;
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.body).poll_frame(context) {

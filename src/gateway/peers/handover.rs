@@ -173,8 +173,8 @@ async fn offer(peers: &Arc<Peers>, handed: &Handed) -> Option<(SocketAddr, Taken
                 let answer = body.collect(MAX_ANSWER).await.unwrap_or_default();
                 return Some((address, serde_json::from_slice(&answer).unwrap_or_default()));
             }
-            // It may have been taken, and nobody would know: the next one would be a second holder.
-            Sent::Lost => tracing::warn!(peer = %address, "a replica did not say whether it took a session"),
+            // It may have been taken all the same, and the next one would be a second holder.
+            Sent::Lost if peers.holds(address, &handed.id).await == Some(true) => return Some((address, Taken::default())),
             _ => tracing::debug!(peer = %address, "a replica did not take a session"),
         }
     }

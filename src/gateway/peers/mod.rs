@@ -225,6 +225,11 @@ impl Peers {
         self.tell_all(ENDED, session.to_hex()).await;
     }
 
+    /// Whether this replica had the session and has handed it over.
+    fn has_retired(&self, session: SessionKey) -> bool {
+        self.retired.contains_key(&session)
+    }
+
     fn has_ended(&self, session: SessionKey) -> bool {
         self.ended.lock().get(&session).is_some()
     }
@@ -243,15 +248,27 @@ impl Peers {
         self.holders.lock().remove(&session);
     }
 
-    /// The replica that says it holds this session.
+    /// The replica that says it holds this session. One that has seen its end is believed.
     async fn search(&self, session: SessionKey, sealed: &str) -> Option<SocketAddr> {
-        let asked = self.members.reachable().into_iter().map(|address| async move {
-            let sent = self.send(address, control(HOLDS, sealed.to_owned())?, ASK, false).await;
-            matches!(sent, Sent::Answered(head, _) if head.status == StatusCode::OK).then_some(address)
-        });
-        let found = join_all(asked).await.into_iter().flatten().next()?;
-        self.note_holder(session, found);
-        Some(found)
+        let asked = self.members.reachable().into_iter().map(async |address| (address, self.holds(address, sealed).await));
+        let answers = join_all(asked).await;
+        if let Some((holder, _)) = answers.iter().find(|(_, holds)| *holds == Some(true)) {
+            self.note_holder(session, *holder);
+            return Some(*holder);
+        }
+        if answers.iter().any(|(_, holds)| *holds == Some(false)) {
+            self.note_end(session);
+        }
+        None
+    }
+
+    /// Whether a replica holds a session, or has seen its end; `None` when it does not know it.
+    async fn holds(&self, address: SocketAddr, sealed: &str) -> Option<bool> {
+        match self.send(address, control(HOLDS, sealed.to_owned())?, ASK, false).await {
+            Sent::Answered(head, _) if head.status == StatusCode::OK => Some(true),
+            Sent::Answered(head, _) if head.status == StatusCode::GONE => Some(false),
+            _ => None,
+        }
     }
 
     /// Who is to take a session up, the first choice first; this replica is among them unless it leaves.

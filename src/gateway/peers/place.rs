@@ -74,7 +74,7 @@ pub(crate) async fn begin_elsewhere(parcel: &Parcel<'_>) -> Option<Response<Resp
     let anything = SessionKey::of(parcel.id.unwrap_or_default());
     for address in peers.successors(anything) {
         if let Sent::Answered(head, body) = peers.forward(address, Intent::Begin, None, parcel).await {
-            return Some(forwarded(head, body, parcel.id));
+            return Some(forwarded(head, body, parcel));
         }
     }
     None
@@ -85,7 +85,7 @@ pub(crate) async fn ask_former(parcel: &Parcel<'_>, session: &Session) -> Option
     let inbound = parcel.inbound;
     let former = session.former().filter(|_| inbound.hop.is_none_or(|hop| hop.intent != Intent::Former))?;
     match inbound.gateway.peers()?.forward(former, Intent::Former, None, parcel).await {
-        Sent::Answered(head, body) => Some(forwarded(head, body, parcel.id)),
+        Sent::Answered(head, body) => Some(forwarded(head, body, parcel)),
         Sent::Gone => {
             session.set_former(None);
             None
@@ -136,17 +136,20 @@ impl Search<'_> {
             Err(error) => return Err(error.into()),
         };
         if let Some(owner) = Owner::parse(&claims.owner) {
-            if owner == *peers.me() {
+            if owner == *peers.me() && !peers.has_retired(self.key) {
                 return Err(session_gone());
             }
-            if !peers.members.is_suspect(owner.address)
-                && let Try::Done(response) = self.send(owner.address, Intent::Own, Some(&owner)).await?
-            {
+            // An earlier start of this one's is as gone as can be.
+            let ask = owner.address != peers.me().address && !peers.members.is_suspect(owner.address);
+            if ask && let Try::Done(response) = self.send(owner.address, Intent::Own, Some(&owner)).await? {
                 return Ok(Place::Answered(response));
             }
         }
         if let Some(response) = self.whoever_holds_it().await? {
             return Ok(Place::Answered(response));
+        }
+        if peers.has_ended(self.key) {
+            return Err(session_gone());
         }
         self.successor(&claims).await
     }
@@ -156,7 +159,7 @@ impl Search<'_> {
         let inbound = self.parcel.inbound;
         match intent {
             // It was this start of this replica that was meant: the session has ended.
-            Intent::Own if self.peers.holder(self.key).is_none() => Err(session_gone()),
+            Intent::Own if !self.peers.has_retired(self.key) => Err(session_gone()),
             _ if self.peers.has_ended(self.key) => Err(session_gone()),
             Intent::Adopt if self.peers.is_leaving() => Ok(refused(Refusal::Leaving)),
             Intent::Adopt => match open(inbound, self.sealed) {
@@ -220,7 +223,7 @@ impl Search<'_> {
                 // Whoever holds it is asked first the next time, without the detour.
                 let holder = named_holder(&head.headers).unwrap_or(to);
                 self.peers.note_holder(self.key, holder);
-                let mut response = forwarded(head, body, self.parcel.id);
+                let mut response = forwarded(head, body, self.parcel);
                 if self.parcel.inbound.hop.is_some()
                     && let Ok(holder) = HeaderValue::from_str(&holder.to_string())
                 {

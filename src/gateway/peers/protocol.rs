@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 /// Before the path of a client's request.
 pub(super) const FORWARD: &str = "/v1/forward";
-/// Whether the receiver holds the session whose sealed id is the body: 200, or 404.
+/// Whether the receiver holds the session whose sealed id is the body: 200; 410 when it has seen its end, else 404.
 pub(super) const HOLDS: &str = "/v1/holds";
 /// The sender, by the address in the body, leaves.
 pub(super) const LEAVING: &str = "/v1/leaving";

@@ -6,12 +6,13 @@ use super::place::misdirected;
 use super::protocol::{
     BOOT, CLIENT, ENDED, FORWARD, HANDOVER, HOLDS, HOPS, Hop, INTENT, Intent, LATE, LEAVING, ROUTE, Refusal, parse_key,
 };
-use super::Peers;
+use super::{Peers, SessionKey};
 use crate::gateway::downstream::body::ResponseBody;
 use crate::gateway::downstream::respond;
 use crate::gateway::downstream::service::{self, Inbound};
 use crate::gateway::listener::body::read_body;
 use crate::gateway::state::Gateway;
+use crate::gateway::upstream::watchful;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
@@ -69,7 +70,9 @@ pub(super) async fn serve(socket: TcpListener, gateway: Weak<Gateway>, peers: Ar
 
 async fn serve_connection(stream: TcpStream, gateway: Weak<Gateway>, peers: Arc<Peers>) {
     let Some(secured) = peers.secured() else { return };
-    let _ = stream.set_nodelay(true);
+    if let Err(error) = watchful(&stream) {
+        return tracing::debug!(%error, "a peer's connection cannot be watched");
+    }
     let stream = match timeout(WITHIN, secured.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a peer's TLS handshake failed"),
@@ -116,28 +119,25 @@ async fn answer(gateway: &Arc<Gateway>, peers: &Arc<Peers>, request: Request<Inc
         return take(gateway, peers, &message).map_or_else(misdirected, respond::json);
     }
     match notice(gateway, peers, parts.uri.path(), &message) {
-        Some(true) => respond::empty(StatusCode::OK),
-        Some(false) => respond::empty(StatusCode::NOT_FOUND),
+        Some(status) => respond::empty(status),
         None => respond::empty(StatusCode::BAD_REQUEST),
     }
 }
 
-/// Takes in a message between replicas: the answer is yes, no, or that it makes no sense.
-fn notice(gateway: &Arc<Gateway>, peers: &Arc<Peers>, path: &str, message: &Bytes) -> Option<bool> {
+/// Takes in a message between replicas; `None` when it makes no sense.
+fn notice(gateway: &Arc<Gateway>, peers: &Arc<Peers>, path: &str, message: &Bytes) -> Option<StatusCode> {
     let text = std::str::from_utf8(message).ok()?;
     match path {
-        HOLDS => Some(gateway.sessions.get(text).is_some()),
-        LEAVING => {
-            peers.leaves(text.parse().ok()?);
-            Some(true)
-        }
-        ENDED => {
-            peers.note_end(parse_key(message)?);
-            Some(true)
-        }
-        LATE => Some(take_late(gateway, message)),
-        _ => None,
+        HOLDS if gateway.sessions.get(text).is_some() => {}
+        HOLDS if peers.has_ended(SessionKey::of(text)) => return Some(StatusCode::GONE),
+        HOLDS => return Some(StatusCode::NOT_FOUND),
+        LEAVING => peers.leaves(text.parse().ok()?),
+        ENDED => peers.note_end(parse_key(message)?),
+        LATE if take_late(gateway, message) => {}
+        LATE => return Some(StatusCode::NOT_FOUND),
+        _ => return None,
     }
+    Some(StatusCode::OK)
 }
 
 /// The path and query that the client asked for.

@@ -158,7 +158,12 @@ impl Session {
 
     /// Whether a call is in flight or a stream is being read.
     pub(crate) fn is_busy(&self) -> bool {
-        self.unsolicited.has_reader() || !self.calls.lock().is_empty()
+        self.unsolicited.has_reader() || self.has_calls()
+    }
+
+    /// Whether a call is in flight.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.calls.lock().is_empty()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

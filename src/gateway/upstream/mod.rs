@@ -35,7 +35,7 @@ pub use backend::{Upstream, UpstreamStats};
 pub use body::JsonBody;
 pub use events::EventStream;
 pub use group::Group;
-pub(crate) use peer::PeerConnections;
+pub(crate) use peer::{PeerConnections, watchful};
 pub(crate) use session::Released;
 pub use session::UpstreamSession;
 

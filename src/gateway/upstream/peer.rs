@@ -102,7 +102,7 @@ impl Peer {
 }
 
 /// Has the kernel notice when the other side is gone without a word.
-fn watchful(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn watchful(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probes = TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(UNACKNOWLEDGED / 2).with_retries(3);
