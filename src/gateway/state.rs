@@ -125,7 +125,9 @@ impl Gateway {
         let running = Running::compile(generation, Some(&before), &self.metrics)?;
         let hash = running.hash.clone();
         if let (Some(joined), Some(this)) = (self.joined.get(), self.this.upgrade()) {
-            joined.secure(running.channels.as_ref(), &this).map_err(|error| GatewayError::new(Kind::Internal, error.to_string()))?;
+            joined
+                .secure(running.channels.as_ref(), &this)
+                .map_err(|error| GatewayError::new(Kind::Internal, error.to_string()))?;
         }
         let after = Arc::new(running);
         self.running.store(Arc::clone(&after));

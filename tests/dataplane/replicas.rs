@@ -67,15 +67,15 @@ async fn questions_are_answered_and_calls_cancelled_through_another_replica() {
         if received.method() != "tools/call" || received.tool() == "wait" {
             return Reply::Default;
         }
-        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": "name?"}});
+        let question =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": "name?"}});
         let answer = json!({"jsonrpc": "2.0", "id": received.body["id"], "result": {"content": []}});
         Reply::Events(vec![question, answer])
     })
     .await;
     let replicas = Replicas::start(2, &mut generation(&[("search", server.address)])).await;
     let [owner, other] = &replicas.all[..] else { panic!("two replicas") };
-    let mut client =
-        LegacyClient::connect_with(owner.address, "/mcp", "2025-11-25", json!({"elicitation": {}})).await;
+    let mut client = LegacyClient::connect_with(owner.address, "/mcp", "2025-11-25", json!({"elicitation": {}})).await;
     let mut elsewhere = client.over(other.address).await;
     let asked = client.post(&call("echo")).await.unwrap().messages();
     let id = &asked.iter().find(|message| message["method"] == "elicitation/create").unwrap()["id"];
@@ -121,10 +121,8 @@ async fn a_stream_is_read_and_resumed_through_another_replica() {
     assert_eq!(server.count("tools/call"), 1, "the call was not made again");
 
     drop(stream);
-    eventually("the owner hears that the client left", async || {
-        owner.count("mcp_gateway_streams_open").await < 1.0
-    })
-    .await;
+    eventually("the owner hears that the client left", async || owner.count("mcp_gateway_streams_open").await < 1.0)
+        .await;
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! A replica that leaves in good order: what it knows of its sessions goes to another one, and nothing is lost.
 
+use crate::support::balancer::Balancer;
 use crate::support::generation::generation;
 use crate::support::http::{Connection, post};
 use crate::support::mcp::{LegacyClient, text};
 use crate::support::notifier::Notifier;
-use crate::support::replicas::Replicas;
+use crate::support::replicas::{Replica, Replicas, channels, peer_address};
 use crate::support::within;
 use mcp_gateway_operator::ir::generation::Generation;
 use rustix::process::Signal;
@@ -59,7 +60,7 @@ impl Listener {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
                 self.pending = rest;
                 let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-                self.last = field("id: ").or(self.last.take());
+                self.last = field("id: ").or_else(|| self.last.take());
                 if let Some(message) = field("data: ").and_then(|data| serde_json::from_str(&data).ok()) {
                     return message;
                 }
@@ -110,7 +111,9 @@ async fn calls_in_flight_end_where_they_run_and_are_cancelled_from_anywhere() {
     let client = LegacyClient::connect(replicas.all[0].address, "/mcp").await;
     // One call directly, one through the other replica, one that will be cancelled.
     let mut waiting = Vec::new();
-    for (number, address) in [replicas.all[0].address, replicas.all[1].address, replicas.all[0].address].into_iter().enumerate() {
+    for (number, address) in
+        [replicas.all[0].address, replicas.all[1].address, replicas.all[0].address].into_iter().enumerate()
+    {
         let mut waiter = client.over(address).await;
         let mut call = wait();
         call["id"] = json!(format!("call-{number}"));
@@ -196,7 +199,7 @@ async fn alone_a_replica_ends_its_sessions_and_the_next_one_takes_them_up() {
     let peer = replicas.all[0].peer;
     replicas.all[0].gateway.process.signal(Signal::TERM);
     assert!(replicas.all[0].gateway.process.ended().await.success());
-    let next = crate::support::replicas::Replica::start(&generation, peer, &[peer]).await;
+    let next = Replica::start(&generation, peer, &[peer]).await;
     let reply = client.over(next.address).await.call("echo", json!({})).await.unwrap();
     assert_eq!(text(&reply), "{}");
     assert_eq!(server.count("initialize"), 2);
@@ -274,10 +277,65 @@ async fn a_drain_under_load_fails_no_call_and_loses_no_notification() {
     }
     for listener in listening {
         let heard = within("the last notification", listener).await.unwrap();
-        let missing: BTreeSet<u64> = (0..said).collect::<BTreeSet<_>>().difference(&heard.iter().copied().collect()).copied().collect();
+        let missing: BTreeSet<u64> =
+            (0..said).collect::<BTreeSet<_>>().difference(&heard.iter().copied().collect()).copied().collect();
         assert!(missing.is_empty(), "lost of {said}: {missing:?}");
         assert_eq!(heard.len() as u64, said, "none came twice");
         assert!(heard.is_sorted(), "they came in their order");
     }
     assert_eq!((server.count("initialize"), server.count("DELETE")), (CLIENTS, 0), "no server session was begun anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_update_keeps_every_session_and_its_servers_sessions() {
+    let server = Arc::new(Notifier::start().await);
+    let mut generation = served(&server);
+    generation.credentials.channels = Some(channels());
+    let peers: Vec<SocketAddr> = (0..4).map(|_| peer_address()).collect();
+    let mut old = Vec::new();
+    for peer in &peers[..2] {
+        old.push(Replica::start(&generation, *peer, &peers).await);
+    }
+    let mut addresses: Vec<_> = old.iter().map(|replica| replica.address).collect();
+    let balancer = Balancer::start(&addresses).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut calling = Vec::new();
+    for _ in 0..6 {
+        let mut client = LegacyClient::connect(balancer.address, "/mcp").await;
+        let over = Arc::clone(&over);
+        calling.push(tokio::spawn(async move {
+            let mut calls = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                let reply = client.call("echo", json!({"n": calls})).await.unwrap();
+                assert_eq!(text(&reply), format!(r#"{{"n":{calls}}}"#));
+                calls += 1;
+            }
+        }));
+    }
+    server.got("GET", 6).await;
+    // One by one, a new replica comes and an old one goes: sessions move twice at the most.
+    let mut new = Vec::new();
+    for (mut leaving, peer) in old.into_iter().zip(&peers[2..]) {
+        new.push(Replica::start(&generation, *peer, &peers).await);
+        addresses.push(new.last().unwrap().address);
+        balancer.set_targets(&addresses);
+        let before = server.count("tools/call");
+        server.got("tools/call", before + 50).await;
+        leaving.gateway.process.signal(Signal::TERM);
+        addresses.retain(|address| *address != leaving.address);
+        balancer.set_targets(&addresses);
+        assert!(leaving.gateway.process.ended().await.success());
+    }
+    let before = server.count("tools/call");
+    server.got("tools/call", before + 50).await;
+    over.store(true, Ordering::Relaxed);
+    for caller in calling {
+        caller.await.unwrap();
+    }
+    assert_eq!((server.count("initialize"), server.count("DELETE")), (6, 0), "no server session was begun anew");
+    let mut open = 0.0;
+    for replica in &new {
+        open += replica.count("mcp_gateway_sessions_open").await;
+    }
+    assert!((open - 6.0).abs() < f64::EPSILON, "{open}");
 }

@@ -21,8 +21,7 @@ async fn the_session_of_a_lost_replica_goes_on_with_its_id_and_capabilities() {
     let server = McpServer::start("search").await;
     let mut replicas = Replicas::start(3, &mut generation(&[("search", server.address)])).await;
     let capabilities = json!({"elicitation": {"form": {}}, "roots": {"listChanged": true}});
-    let client =
-        LegacyClient::connect_with(replicas.all[0].address, "/mcp", "2025-06-18", capabilities.clone()).await;
+    let client = LegacyClient::connect_with(replicas.all[0].address, "/mcp", "2025-06-18", capabilities.clone()).await;
     replicas.all[0].kill().await;
     // Concurrent requests take it up once, whoever they reach.
     let calls = (0..8).map(|number| {
@@ -70,10 +69,43 @@ async fn a_call_on_a_lost_replica_ends_in_an_error_and_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_waits_for_its_client_ends_in_an_error_when_its_replica_is_lost() {
+    let server = McpServer::scripted("search", |received| {
+        if received.method() != "tools/call" {
+            return Reply::Default;
+        }
+        let question =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": "name?"}});
+        let event = format!("event: message\ndata: {question}\n\n");
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        Reply::BytesThenHang(format!("{head}{:x}\r\n{event}\r\n", event.len()).into_bytes())
+    })
+    .await;
+    let mut replicas = Replicas::start(2, &mut generation(&[("search", server.address)])).await;
+    let client =
+        LegacyClient::connect_with(replicas.all[0].address, "/mcp", "2025-06-18", json!({"elicitation": {}})).await;
+    let mut elsewhere = client.over(replicas.all[1].address).await;
+    elsewhere.send(&wait()).await.unwrap();
+    assert_eq!(elsewhere.connection.head().await.unwrap().status, 200);
+    let mut pending = String::new();
+    let question = within("the question", elsewhere.connection.event(&mut pending)).await.unwrap().unwrap();
+    replicas.all[0].kill().await;
+    let error = within("the error", elsewhere.connection.event(&mut pending)).await.unwrap().unwrap();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&"call".into(), &(-32010).into()), "{error}");
+    assert_eq!(within("the end", elsewhere.connection.event(&mut pending)).await.unwrap(), None);
+    // The answer to what a lost replica asked is nobody's, and no error either.
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}});
+    assert_eq!(client.over(replicas.all[1].address).await.post(&answer).await.unwrap().status, 202);
+    assert!(!server.received().iter().any(|received| received.body.get("result").is_some()));
+    assert_eq!(server.count("tools/call"), 1);
+}
+
+#[tokio::test]
 async fn a_stream_of_a_lost_replica_is_opened_again_elsewhere() {
     let server = McpServer::scripted("search", |received| match received.method() {
         "tools/call" => {
-            let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}});
+            let note =
+                json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}});
             let answer = json!({"jsonrpc": "2.0", "id": received.body["id"], "result": {"content": []}});
             Reply::Events(vec![note, answer])
         }

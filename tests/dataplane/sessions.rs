@@ -87,6 +87,45 @@ async fn a_lost_server_session_is_opened_again_alone() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_opened_again_hears_what_the_client_has_set() {
+    let lost = AtomicUsize::new(0);
+    let server = McpServer::scripted("search", move |received| match received.method() {
+        "tools/call" if lost.fetch_add(1, Ordering::Relaxed) == 0 => Reply::Bytes(with_body("404 Not Found", "", b"")),
+        "initialize" => {
+            let capabilities = json!({"tools": {}, "logging": {}, "resources": {"subscribe": true}});
+            let result = json!({
+                "protocolVersion": "2025-11-25", "capabilities": capabilities,
+                "serverInfo": {"name": "search", "version": "1"},
+            });
+            let message = json!({"jsonrpc": "2.0", "id": received.body["id"], "result": result}).to_string();
+            let headers = "content-type: application/json\r\nmcp-session-id: s\r\n";
+            Reply::Bytes(with_body("200 OK", headers, message.as_bytes()))
+        }
+        "resources/list" => {
+            Reply::Result(json!({"resources": [{"uri": "a:1", "name": "a"}, {"uri": "a:2", "name": "b"}]}))
+        }
+        "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => Reply::Result(json!({})),
+        _ => Reply::Default,
+    })
+    .await;
+    let gateway = Gateway::serve(&generation(&[("search", server.address)])).await;
+    let mut client = LegacyClient::connect(gateway.address("http").await, "/mcp").await;
+    client.request("logging/setLevel", json!({"level": "debug"})).await.unwrap();
+    for uri in ["a:1", "a:2"] {
+        client.request("resources/subscribe", json!({"uri": uri})).await.unwrap();
+    }
+    client.request("resources/unsubscribe", json!({"uri": "a:1"})).await.unwrap();
+    let before = server.received().len();
+    client.call("echo", json!({})).await.unwrap();
+    let repeated: Vec<Value> = server.received()[before..]
+        .iter()
+        .filter(|received| ["resources/subscribe", "logging/setLevel"].contains(&received.method()))
+        .map(|received| received.body["params"].clone())
+        .collect();
+    assert_eq!(repeated, [json!({"level": "debug"}), json!({"uri": "a:2"})]);
+}
+
+#[tokio::test]
 async fn each_session_has_server_sessions_of_its_own_and_lists_are_read_once_per_kind_of_client() {
     let server = McpServer::start("search").await;
     let gateway = Gateway::serve(&generation(&[("search", server.address)])).await;

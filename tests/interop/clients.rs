@@ -57,11 +57,8 @@ impl Setting {
             Route { path: "/mcp", servers: vec![("", &http)] },
             Route { path: "/everything", servers: vec![("es_", &stdio)] },
         ];
-        let gateway = if replicated {
-            Front::Two(Replicated::start(&routes).await)
-        } else {
-            Front::One(Gateway::start(&routes))
-        };
+        let gateway =
+            if replicated { Front::Two(Replicated::start(&routes).await) } else { Front::One(Gateway::start(&routes)) };
         Self { gateway, home: TempDir::new().unwrap(), _fixture: fixture }
     }
 
@@ -120,7 +117,11 @@ async fn typescript_sdk_1() {
     with_one_and_with_two(|setting| {
         for transport in ["http", "sse"] {
             setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/mcp"), transport, "fixture"]);
-            setting.script("bin/node", "sdk_v1.mjs", &[&setting.gateway.url("/everything"), transport, "everything:es_"]);
+            setting.script(
+                "bin/node",
+                "sdk_v1.mjs",
+                &[&setting.gateway.url("/everything"), transport, "everything:es_"],
+            );
         }
     })
     .await;

@@ -67,7 +67,8 @@ impl Notifier {
 
     /// Says something to every session.
     pub fn notify(&self, data: Value) {
-        let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": data}});
+        let note =
+            json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": data}});
         self.say(&note);
     }
 

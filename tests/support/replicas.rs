@@ -67,7 +67,7 @@ pub struct Replicas {
 
 impl Replicas {
     /// Starts so many replicas of one generation, which gets its channels secured, and waits until all know all.
-    pub async fn start(count: usize, generation: &mut Generation) -> Self {
+    pub async fn start(count: u32, generation: &mut Generation) -> Self {
         generation.credentials.channels.get_or_insert_with(channels);
         let peers: Vec<SocketAddr> = (0..count).map(|_| peer_address()).collect();
         let mut all = Vec::new();
@@ -76,7 +76,7 @@ impl Replicas {
         }
         for replica in &all {
             super::within("the replicas know each other", async {
-                while (replica.count("mcp_gateway_peers").await - (count as f64 - 1.0)).abs() > 0.1 {
+                while (replica.count("mcp_gateway_peers").await - (f64::from(count) - 1.0)).abs() > 0.1 {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
             })

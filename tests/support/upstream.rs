@@ -56,6 +56,8 @@ pub enum Reply {
     Events(Vec<Value>),
     /// These bytes, head and all; then the connection closes.
     Bytes(Vec<u8>),
+    /// These bytes, and nothing more for ever.
+    BytesThenHang(Vec<u8>),
     /// Nothing, for ever.
     Hang,
     /// The connection closes.
@@ -158,6 +160,10 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Reply::Bytes(bytes) => {
                 stream.write_all(&bytes).await?;
                 return stream.shutdown().await;
+            }
+            Reply::BytesThenHang(bytes) => {
+                stream.write_all(&bytes).await?;
+                std::future::pending::<()>().await;
             }
             Reply::Hang => std::future::pending::<()>().await,
             Reply::Close => return Ok(()),

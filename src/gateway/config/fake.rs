@@ -9,7 +9,9 @@ use crate::gateway::peers::peering::{JoinError, Peering};
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::{Credentials, PrivateBytes};
-use crate::ir::snapshot::{Drain, Endpoint, Limits, Listener, Protocol, SNAPSHOT_VERSION, Sessions, Snapshot, Timeouts};
+use crate::ir::snapshot::{
+    Drain, Endpoint, Limits, Listener, Protocol, SNAPSHOT_VERSION, Sessions, Snapshot, Timeouts,
+};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use parking_lot::Mutex;

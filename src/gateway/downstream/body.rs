@@ -39,7 +39,7 @@ pub enum ResponseBody {
     /// Another replica's answer.
     Forwarded(Box<ForwardedBody>),
     /// An answer to another replica's client, which this replica waits for before it ends.
-    Held(Box<(ResponseBody, TaskTrackerToken)>),
+    Held(Box<(Self, TaskTrackerToken)>),
 }
 
 impl ResponseBody {

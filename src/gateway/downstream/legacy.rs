@@ -64,7 +64,7 @@ async fn batch(inbound: &Inbound<'_>, body: &Bytes) -> Result<Response<ResponseB
     // What is in it may be anything.
     let session = match session(&Parcel { inbound, body, id: None, repeatable: false }).await? {
         Place::Here(session) => session,
-        Place::Answered(response) => return Ok(response),
+        Place::Answered(response) => return Ok(*response),
     };
     if !session.hello().version.has_batches() {
         return Err(DecodeError::Batch.into());
@@ -93,7 +93,7 @@ async fn batch(inbound: &Inbound<'_>, body: &Bytes) -> Result<Response<ResponseB
 pub(crate) async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     let session = match session(&Parcel::without_body(inbound)).await {
         Ok(Place::Here(session)) => session,
-        Ok(Place::Answered(response)) => return response,
+        Ok(Place::Answered(response)) => return *response,
         Err(error) => return refused(inbound, Era::Legacy, None, &error),
     };
     let last_event = inbound.header(&LAST_EVENT_ID);
@@ -127,7 +127,7 @@ pub(crate) async fn delete(inbound: &Inbound<'_>) -> Response<ResponseBody> {
             }
             respond::empty(StatusCode::NO_CONTENT)
         }
-        Ok(Place::Answered(response)) => response,
+        Ok(Place::Answered(response)) => *response,
         Err(error) => refused(inbound, Era::Legacy, None, &error),
     }
 }
@@ -282,7 +282,7 @@ async fn in_session(
     let parcel = Parcel { inbound, body, id, repeatable };
     let session = match session(&parcel).await? {
         Place::Here(session) => session,
-        Place::Answered(response) => return Ok(response),
+        Place::Answered(response) => return Ok(*response),
     };
     match (envelope.kind(), envelope.id()) {
         (MessageKind::Request, Some(id)) => Ok(request(inbound, &session, body, envelope, id).await),

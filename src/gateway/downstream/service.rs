@@ -65,8 +65,7 @@ impl Handler for Gateway {
             }
         };
         let client = connection.peer;
-        let inbound =
-            Inbound { gateway: &self, running: &running, route: &route, parts: &parts, client, hop: None };
+        let inbound = Inbound { gateway: &self, running: &running, route: &route, parts: &parts, client, hop: None };
         serve(&inbound, body).await
     }
 }

@@ -138,9 +138,10 @@ async fn free_servers(session: &Arc<Session>) -> Vec<Free> {
 }
 
 fn handed(peers: &Peers, session: &Session, unsolicited: LogState, servers: &[Free]) -> Handed {
-    let servers = servers
-        .iter()
-        .map(|Free { binding, released, .. }| HandedServer { server: binding.server().to_owned(), session: released.clone() });
+    let servers = servers.iter().map(|Free { binding, released, .. }| HandedServer {
+        server: binding.server().to_owned(),
+        session: released.clone(),
+    });
     Handed {
         id: session.id().to_owned(),
         route: session.route().clone(),
@@ -174,7 +175,9 @@ async fn offer(peers: &Arc<Peers>, handed: &Handed) -> Option<(SocketAddr, Taken
                 return Some((address, serde_json::from_slice(&answer).unwrap_or_default()));
             }
             // It may have been taken all the same, and the next one would be a second holder.
-            Sent::Lost if peers.holds(address, &handed.id).await == Some(true) => return Some((address, Taken::default())),
+            Sent::Lost if peers.holds(address, &handed.id).await == Some(true) => {
+                return Some((address, Taken::default()));
+            }
             _ => tracing::debug!(peer = %address, "a replica did not take a session"),
         }
     }

@@ -11,8 +11,8 @@ pub(crate) mod adopt;
 pub(crate) mod forward;
 mod handover;
 mod members;
-pub(crate) mod place;
 pub mod peering;
+pub(crate) mod place;
 mod protocol;
 mod recent;
 mod secure;
@@ -213,7 +213,6 @@ impl Peers {
         self.retired.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
-
     /// Takes note that a session is over, so that nobody takes it up again.
     pub(crate) fn note_end(&self, session: SessionKey) {
         self.holders.lock().remove(&session);
@@ -250,7 +249,8 @@ impl Peers {
 
     /// The replica that says it holds this session. One that has seen its end is believed.
     async fn search(&self, session: SessionKey, sealed: &str) -> Option<SocketAddr> {
-        let asked = self.members.reachable().into_iter().map(async |address| (address, self.holds(address, sealed).await));
+        let asked =
+            self.members.reachable().into_iter().map(async |address| (address, self.holds(address, sealed).await));
         let answers = join_all(asked).await;
         if let Some((holder, _)) = answers.iter().find(|(_, holds)| *holds == Some(true)) {
             self.note_holder(session, *holder);

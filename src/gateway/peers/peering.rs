@@ -109,12 +109,7 @@ impl Joined {
     ) -> Result<Arc<Self>, JoinError> {
         let Peering { bind, advertise, peers: names } = peering;
         let peers = Arc::new(Peers::new(advertise, Arc::clone(&gateway.metrics))?);
-        let joined = Arc::new(Self {
-            peers,
-            bind,
-            listening: Mutex::new(false),
-            told: AtomicBool::new(false),
-        });
+        let joined = Arc::new(Self { peers, bind, listening: Mutex::new(false), told: AtomicBool::new(false) });
         joined.secure(channels, gateway)?;
         if !names.is_empty() {
             tokio::spawn(look_up(Arc::downgrade(&joined), names));

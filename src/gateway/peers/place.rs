@@ -9,8 +9,8 @@ use super::forward::{Parcel, forwarded};
 use super::protocol::{HOLDER, Intent, MAX_HOPS, Owner, REFUSED, Refusal};
 use super::{Peers, Sent, SessionKey, lost, named_holder, unavailable};
 use crate::gateway::downstream::body::ResponseBody;
-use crate::gateway::downstream::{respond, sse_transport};
 use crate::gateway::downstream::service::Inbound;
+use crate::gateway::downstream::{respond, sse_transport};
 use crate::gateway::error::GatewayError;
 use crate::gateway::session::inbound::session_gone;
 use crate::gateway::session::live::Session;
@@ -24,14 +24,7 @@ pub(crate) enum Place {
     /// By this session.
     Here(Arc<Session>),
     /// It was answered by another replica, or must be by another than this one.
-    Answered(Response<ResponseBody>),
-}
-
-/// What came of one try.
-enum Try {
-    Done(Response<ResponseBody>),
-    /// Not there: on to the next.
-    Next,
+    Answered(Box<Response<ResponseBody>>),
 }
 
 /// Finds the session of a sealed id. What is elsewhere is answered there.
@@ -49,8 +42,8 @@ pub(crate) async fn place(parcel: &Parcel<'_>, sealed: &str) -> Result<Place, Ga
     let Some(peers) = inbound.gateway.peers() else { return Err(session_gone()) };
     let search = Search { peers, parcel, sealed, key: SessionKey::of(sealed) };
     match inbound.hop.map(|hop| hop.intent) {
-        None => search.from_client().await,
-        Some(intent) => search.from_peer(intent).await,
+        None => search.for_client().await,
+        Some(intent) => search.for_peer(intent).await,
     }
 }
 
@@ -61,10 +54,7 @@ pub(crate) async fn place_stream(parcel: &Parcel<'_>, sealed: &str) -> Result<Re
     let claims = inbound.running.keyring.open(&sse_transport::scope(inbound.route.id()), sealed)?;
     let owner = Owner::parse(&claims.owner).filter(|owner| owner != peers.me()).ok_or_else(session_gone)?;
     let search = Search { peers, parcel, sealed, key: SessionKey::of(sealed) };
-    match search.send(owner.address, Intent::Own, Some(&owner)).await? {
-        Try::Done(response) => Ok(response),
-        Try::Next => Err(session_gone()),
-    }
+    search.send(owner.address, Intent::Own, Some(&owner)).await?.ok_or_else(session_gone)
 }
 
 /// Lets another replica begin a session, if there is one that takes it: this one leaves.
@@ -119,14 +109,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn from_client(&self) -> Result<Place, GatewayError> {
+    async fn for_client(&self) -> Result<Place, GatewayError> {
         let peers = self.peers;
         if peers.has_ended(self.key) {
             return Err(session_gone());
         }
         if let Some(holder) = peers.holder(self.key) {
-            if let Try::Done(response) = self.send(holder, Intent::Hold, None).await? {
-                return Ok(Place::Answered(response));
+            if let Some(response) = self.send(holder, Intent::Hold, None).await? {
+                return Ok(answered(response));
             }
             peers.forget_holder(self.key);
         }
@@ -141,12 +131,12 @@ impl Search<'_> {
             }
             // An earlier start of this one's is as gone as can be.
             let ask = owner.address != peers.me().address && !peers.members.is_suspect(owner.address);
-            if ask && let Try::Done(response) = self.send(owner.address, Intent::Own, Some(&owner)).await? {
-                return Ok(Place::Answered(response));
+            if ask && let Some(response) = self.send(owner.address, Intent::Own, Some(&owner)).await? {
+                return Ok(answered(response));
             }
         }
         if let Some(response) = self.whoever_holds_it().await? {
-            return Ok(Place::Answered(response));
+            return Ok(answered(response));
         }
         if peers.has_ended(self.key) {
             return Err(session_gone());
@@ -155,7 +145,7 @@ impl Search<'_> {
     }
 
     /// Another replica sent this here.
-    async fn from_peer(&self, intent: Intent) -> Result<Place, GatewayError> {
+    async fn for_peer(&self, intent: Intent) -> Result<Place, GatewayError> {
         let inbound = self.parcel.inbound;
         match intent {
             // It was this start of this replica that was meant: the session has ended.
@@ -170,9 +160,9 @@ impl Search<'_> {
             Intent::Own | Intent::Hold => {
                 let hops = inbound.hop.map_or(0, |hop| hop.count);
                 if let Some(holder) = self.peers.holder(self.key).filter(|_| hops < MAX_HOPS)
-                    && let Try::Done(response) = self.send(holder, Intent::Hold, None).await?
+                    && let Some(response) = self.send(holder, Intent::Hold, None).await?
                 {
-                    return Ok(Place::Answered(response));
+                    return Ok(answered(response));
                 }
                 Ok(refused(Refusal::NotHere))
             }
@@ -188,18 +178,16 @@ impl Search<'_> {
     /// knows it by its id.
     async fn under_unknown_key(&self) -> Result<Place, GatewayError> {
         let Ok(_search) = self.peers.searches.try_acquire() else { return Err(unavailable()) };
-        self.whoever_holds_it().await?.map(Place::Answered).ok_or_else(session_gone)
+        self.whoever_holds_it().await?.map(answered).ok_or_else(session_gone)
     }
 
     async fn whoever_holds_it(&self) -> Result<Option<Response<ResponseBody>>, GatewayError> {
         let Some(holder) = self.peers.search(self.key, self.sealed).await else { return Ok(None) };
-        match self.send(holder, Intent::Hold, None).await? {
-            Try::Done(response) => Ok(Some(response)),
-            Try::Next => {
-                self.peers.forget_holder(self.key);
-                Ok(None)
-            }
+        let answer = self.send(holder, Intent::Hold, None).await?;
+        if answer.is_none() {
+            self.peers.forget_holder(self.key);
         }
+        Ok(answer)
     }
 
     /// Nobody has it any more: the first of its successors that is there takes it up.
@@ -209,15 +197,21 @@ impl Search<'_> {
             if address == self.peers.me().address {
                 return adopt(inbound, self.sealed, claims).map(Place::Here);
             }
-            if let Try::Done(response) = self.send(address, Intent::Adopt, None).await? {
-                return Ok(Place::Answered(response));
+            if let Some(response) = self.send(address, Intent::Adopt, None).await? {
+                return Ok(answered(response));
             }
         }
         // This one leaves and is alone: better for a while than not at all.
         adopt(inbound, self.sealed, claims).map(Place::Here)
     }
 
-    async fn send(&self, to: SocketAddr, intent: Intent, owner: Option<&Owner>) -> Result<Try, GatewayError> {
+    /// Tries one replica; `None` when the session is not there.
+    async fn send(
+        &self,
+        to: SocketAddr,
+        intent: Intent,
+        owner: Option<&Owner>,
+    ) -> Result<Option<Response<ResponseBody>>, GatewayError> {
         match self.peers.forward(to, intent, owner, self.parcel).await {
             Sent::Answered(head, body) => {
                 // Whoever holds it is asked first the next time, without the detour.
@@ -229,20 +223,24 @@ impl Search<'_> {
                 {
                     response.headers_mut().insert(HOLDER, holder);
                 }
-                Ok(Try::Done(response))
+                Ok(Some(response))
             }
             Sent::Refused(Refusal::Behind) => Err(unavailable()),
-            Sent::Refused(_) | Sent::Gone => Ok(Try::Next),
-            Sent::Lost if self.parcel.repeatable => Ok(Try::Next),
+            Sent::Refused(_) | Sent::Gone => Ok(None),
+            Sent::Lost if self.parcel.repeatable => Ok(None),
             Sent::Lost => Err(lost()),
             Sent::Unavailable(error) => Err(error),
         }
     }
 }
 
+fn answered(response: Response<ResponseBody>) -> Place {
+    Place::Answered(Box::new(response))
+}
+
 /// The answer to a replica that came to the wrong one.
 pub(super) fn refused(refusal: Refusal) -> Place {
-    Place::Answered(misdirected(refusal))
+    answered(misdirected(refusal))
 }
 
 pub(super) fn misdirected(refusal: Refusal) -> Response<ResponseBody> {
@@ -272,7 +270,6 @@ pub(crate) fn is_repeatable(method: &str) -> bool {
             | "tasks/cancel"
     ) || method.starts_with("notifications/")
 }
-
 
 #[cfg(test)]
 mod tests {

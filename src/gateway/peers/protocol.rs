@@ -107,7 +107,10 @@ impl Refusal {
     }
 
     pub(super) fn parse(word: &[u8]) -> Self {
-        [Self::Leaving, Self::Behind].into_iter().find(|refusal| refusal.word().as_bytes() == word).unwrap_or(Self::NotHere)
+        [Self::Leaving, Self::Behind]
+            .into_iter()
+            .find(|refusal| refusal.word().as_bytes() == word)
+            .unwrap_or(Self::NotHere)
     }
 }
 

@@ -130,11 +130,10 @@ fn notice(gateway: &Arc<Gateway>, peers: &Arc<Peers>, path: &str, message: &Byte
     match path {
         HOLDS if gateway.sessions.get(text).is_some() => {}
         HOLDS if peers.has_ended(SessionKey::of(text)) => return Some(StatusCode::GONE),
-        HOLDS => return Some(StatusCode::NOT_FOUND),
         LEAVING => peers.leaves(text.parse().ok()?),
         ENDED => peers.note_end(parse_key(message)?),
         LATE if take_late(gateway, message) => {}
-        LATE => return Some(StatusCode::NOT_FOUND),
+        HOLDS | LATE => return Some(StatusCode::NOT_FOUND),
         _ => return None,
     }
     Some(StatusCode::OK)
@@ -166,14 +165,8 @@ async fn forwarded(
     let Some(route) = route else { return misdirected(Refusal::Behind) };
     parts.uri = path;
     strip_internal(&mut parts.headers);
-    let inbound = Inbound {
-        gateway,
-        running: &running,
-        route: &route,
-        parts: &parts,
-        client: sent.client,
-        hop: Some(sent.hop),
-    };
+    let inbound =
+        Inbound { gateway, running: &running, route: &route, parts: &parts, client: sent.client, hop: Some(sent.hop) };
     let serving = peers.serving.token();
     service::serve(&inbound, body).await.map(|body| body.held_with(serving))
 }

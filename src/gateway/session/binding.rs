@@ -25,7 +25,13 @@ pub(crate) struct Binding {
 
 impl Binding {
     pub(crate) fn new(server: String, client: Weak<Session>) -> Self {
-        Self { server, client, open: ArcSwapOption::empty(), opening: tokio::sync::Mutex::new(()), given_away: AtomicBool::new(false) }
+        Self {
+            server,
+            client,
+            open: ArcSwapOption::empty(),
+            opening: tokio::sync::Mutex::new(()),
+            given_away: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn server(&self) -> &str {

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_cut_down_to_what_servers_know() {
-        let random: String = (0..2000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+        let random: Vec<u32> = (0..2000).map(|number: u32| number.wrapping_mul(2_654_435_761)).collect();
         let params = json!({
             "capabilities": {
                 "roots": {"listChanged": true, "x": random}, "elicitation": {"form": {}},
@@ -172,7 +172,10 @@ mod tests {
         for packed in [&[][..], &[7, 7], &[DEFLATED, 255], &[PLAIN, b'x']] {
             let unpacked: Value = serde_json::from_slice(&unpack(packed, Version::V2025_06_18)).unwrap();
             assert_eq!(unpacked["capabilities"], json!({}));
-            assert_eq!((&unpacked["clientInfo"]["name"], &unpacked["protocolVersion"]), (&"mcp-gateway".into(), &"2025-06-18".into()));
+            assert_eq!(
+                (&unpacked["clientInfo"]["name"], &unpacked["protocolVersion"]),
+                (&"mcp-gateway".into(), &"2025-06-18".into())
+            );
         }
     }
 

@@ -202,7 +202,7 @@ impl Upstream {
     ) -> Option<Arc<UpstreamSession>> {
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address() == Some(&released.endpoint))?;
         let (id, version) = (HeaderValue::from_str(&released.id).ok()?, HeaderValue::from_str(&released.version).ok()?);
-        let session = Streamable::new(endpoint, Some(&id), version, timeouts);
+        let session = Streamable::new(endpoint, Some(&id), &version, timeouts);
         let ear = Ear::open(Arc::clone(&session), sink, self.max_message, released.last_event_id.clone());
         let initialized = Initialized { result: released.result.clone().into(), version: released.version.clone() };
         let session = Arc::new(UpstreamSession {

@@ -52,7 +52,7 @@ impl Streamable {
         let initialized = initialize::read(backend, answer, sink, timeouts).await?;
 
         let id = head.headers.get(SESSION_ID);
-        let session = Self::new(endpoint, id, initialized.version_header(backend)?, timeouts);
+        let session = Self::new(endpoint, id, &initialized.version_header(backend)?, timeouts);
         session.notify(initialize::initialized()).await?;
         Ok((session, initialized))
     }
@@ -61,7 +61,7 @@ impl Streamable {
     pub(super) fn new(
         endpoint: &Arc<EndpointClient>,
         id: Option<&HeaderValue>,
-        version: HeaderValue,
+        version: &HeaderValue,
         timeouts: &Timeouts,
     ) -> Arc<Self> {
         let (mut post, mut get) = (endpoint.post.clone(), endpoint.get.clone());
