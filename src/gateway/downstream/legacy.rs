@@ -140,7 +140,8 @@ async fn initialize(
     let Some(id) = envelope.id() else {
         return Err(GatewayError::new(Kind::InvalidRequest, "initialize must be a request, with an id"));
     };
-    if let Some(response) = begin_elsewhere(&Parcel { inbound, body, id: Some(id), repeatable: true }).await {
+    let parcel = Parcel { inbound, body, id: Some(id), repeatable: true };
+    if let Some(response) = Box::pin(begin_elsewhere(&parcel)).await {
         return Ok(response);
     }
     let timer = inbound.route.metrics.start(MethodClass::of("initialize"));

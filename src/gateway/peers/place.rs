@@ -41,9 +41,10 @@ pub(crate) async fn place(parcel: &Parcel<'_>, sealed: &str) -> Result<Place, Ga
     }
     let Some(peers) = inbound.gateway.peers() else { return Err(session_gone()) };
     let search = Search { peers, parcel, sealed, key: SessionKey::of(sealed) };
+    // Boxed, so that requests whose session is here do not carry the room for this.
     match inbound.hop.map(|hop| hop.intent) {
-        None => search.for_client().await,
-        Some(intent) => search.for_peer(intent).await,
+        None => Box::pin(search.for_client()).await,
+        Some(intent) => Box::pin(search.for_peer(intent)).await,
     }
 }
 
@@ -74,7 +75,7 @@ pub(crate) async fn begin_elsewhere(parcel: &Parcel<'_>) -> Option<Response<Resp
 pub(crate) async fn ask_former(parcel: &Parcel<'_>, session: &Session) -> Option<Response<ResponseBody>> {
     let inbound = parcel.inbound;
     let former = session.former().filter(|_| inbound.hop.is_none_or(|hop| hop.intent != Intent::Former))?;
-    match inbound.gateway.peers()?.forward(former, Intent::Former, None, parcel).await {
+    match Box::pin(inbound.gateway.peers()?.forward(former, Intent::Former, None, parcel)).await {
         Sent::Answered(head, body) => Some(forwarded(head, body, parcel)),
         Sent::Gone => {
             session.set_former(None);
