@@ -90,7 +90,9 @@ async fn a_lost_server_session_is_opened_again_alone() {
 async fn a_server_that_is_opened_again_hears_what_the_client_has_set() {
     let lost = AtomicUsize::new(0);
     let server = McpServer::scripted("search", move |received| match received.method() {
-        "tools/call" if lost.fetch_add(1, Ordering::Relaxed) == 0 => Reply::Bytes(with_body("404 Not Found", "", b"")),
+        "tools/call" if lost.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Reply::Bytes(with_body("404 Not Found", "connection: close\r\n", b""))
+        }
         "initialize" => {
             let capabilities = json!({"tools": {}, "logging": {}, "resources": {"subscribe": true}});
             let result = json!({
@@ -98,7 +100,7 @@ async fn a_server_that_is_opened_again_hears_what_the_client_has_set() {
                 "serverInfo": {"name": "search", "version": "1"},
             });
             let message = json!({"jsonrpc": "2.0", "id": received.body["id"], "result": result}).to_string();
-            let headers = "content-type: application/json\r\nmcp-session-id: s\r\n";
+            let headers = "content-type: application/json\r\nmcp-session-id: s\r\nconnection: close\r\n";
             Reply::Bytes(with_body("200 OK", headers, message.as_bytes()))
         }
         "resources/list" => {
@@ -116,7 +118,8 @@ async fn a_server_that_is_opened_again_hears_what_the_client_has_set() {
     }
     client.request("resources/unsubscribe", json!({"uri": "a:1"})).await.unwrap();
     let before = server.received().len();
-    client.call("echo", json!({})).await.unwrap();
+    let reply = client.call("echo", json!({})).await.unwrap();
+    assert_eq!(text(&reply), "search {}");
     let repeated: Vec<Value> = server.received()[before..]
         .iter()
         .filter(|received| ["resources/subscribe", "logging/setLevel"].contains(&received.method()))
