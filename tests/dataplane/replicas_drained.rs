@@ -161,6 +161,28 @@ async fn a_question_asked_before_is_answered_after() {
 }
 
 #[tokio::test]
+async fn everybody_learns_where_a_session_went() {
+    let server = Notifier::start().await;
+    let mut replicas = Replicas::start(3, &mut served(&server)).await;
+    let clients =
+        futures_util::future::join_all((0..6).map(|_| LegacyClient::connect(replicas.all[0].address, "/mcp"))).await;
+    replicas.all[0].gateway.process.signal(Signal::TERM);
+    assert!(replicas.all[0].gateway.process.ended().await.success());
+    for client in &clients {
+        for replica in &replicas.all[1..] {
+            client.over(replica.address).await.call("echo", json!({})).await.unwrap();
+        }
+    }
+    for replica in &replicas.all[1..] {
+        for outcome in ["gone", "not_there", "lost", "unavailable"] {
+            let series = format!(r#"mcp_gateway_peer_requests_total{{outcome="{outcome}"}}"#);
+            assert!(replica.gateway.metric(&series).await < 1.0, "nobody asks where it was before: {outcome}");
+        }
+    }
+    assert_eq!(server.count("initialize"), clients.len());
+}
+
+#[tokio::test]
 async fn new_sessions_begin_at_those_that_stay() {
     let server = Notifier::start().await;
     let mut generation = served(&server);

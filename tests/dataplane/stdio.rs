@@ -3,6 +3,7 @@
 use crate::support::generation::{generation, id, server};
 use crate::support::mcp::{LegacyClient, ModernClient, text};
 use crate::support::process::Gateway;
+use crate::support::replicas::Replicas;
 use crate::support::within;
 use mcp_gateway_operator::ir::generation::Generation;
 use mcp_gateway_operator::ir::snapshot::{Backend, Isolation, Process, ProcessPool, Target};
@@ -123,4 +124,17 @@ async fn a_gateway_that_is_killed_leaves_no_child() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_session_whose_servers_end_with_their_replica_goes_on_with_new_ones() {
+    let mut replicas = Replicas::start(2, &mut stdio()).await;
+    let mut client = LegacyClient::connect(replicas.all[0].address, "/mcp").await;
+    let before = text(&client.call("pid", json!({})).await.unwrap()).to_owned();
+    replicas.all[0].gateway.process.signal(Signal::TERM);
+    assert!(replicas.all[0].gateway.process.ended().await.success());
+    let mut elsewhere = client.over(replicas.all[1].address).await;
+    let after = elsewhere.call("pid", json!({})).await.unwrap();
+    assert_ne!(text(&after), before);
+    assert!(replicas.all[1].count("mcp_gateway_sessions_adopted_total").await < 1.0, "it was handed over");
 }

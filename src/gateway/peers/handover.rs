@@ -6,7 +6,7 @@
 //! beside it is sent after the session.
 
 use super::adopt::hello;
-use super::protocol::{HANDOVER, LATE, Refusal};
+use super::protocol::{HANDOVER, LATE, MOVED, Refusal, moved_line};
 use super::{Peers, Sent, SessionKey, control};
 use crate::gateway::mcp::version::Version;
 use crate::gateway::session::binding::Binding;
@@ -83,13 +83,21 @@ impl Gateway {
         let Some(peers) = self.peers() else { return };
         let sessions = self.sessions.all();
         let (all, gateway) = (sessions.len(), self);
-        let handed: usize = stream::iter(sessions)
-            .map(|session| async move { usize::from(hand_over(gateway, peers, session).await) })
+        let moves: Vec<String> = stream::iter(sessions)
+            .map(|session| async move {
+                let key = SessionKey::of(session.id());
+                hand_over(gateway, peers, session).await.map(|holder| moved_line(key, holder))
+            })
             .buffer_unordered(AT_ONCE)
-            .fold(0, |sum, one| async move { sum + one })
+            .filter_map(|moved| async move { moved })
+            .collect()
             .await;
         if all > 0 {
-            tracing::info!(handed, kept = all - handed, "sessions handed over");
+            tracing::info!(handed = moves.len(), kept = all - moves.len(), "sessions handed over");
+        }
+        if !moves.is_empty() {
+            // Nobody has to come here first to learn where a session is.
+            peers.tell_all(MOVED, moves.concat()).await;
         }
     }
 }
@@ -101,29 +109,28 @@ struct Free {
     released: Released,
 }
 
-/// Hands one session over; false when it stays.
-async fn hand_over(gateway: &Arc<Gateway>, peers: &Arc<Peers>, session: Arc<Session>) -> bool {
+/// Hands one session over, and says to whom; `None` when it stays.
+async fn hand_over(gateway: &Arc<Gateway>, peers: &Arc<Peers>, session: Arc<Session>) -> Option<SocketAddr> {
     // The oldest clients' sessions end with their streams, which end here.
-    if session.unsolicited().number().is_none() {
-        return false;
-    }
+    session.unsolicited().number()?;
     session.set_moving(true);
     // First what servers say, then the stream that it goes to: nothing must overtake what was said before.
     let servers = free_servers(&session).await;
-    let Some((unsolicited, late)) = session.unsolicited().depart() else { return false };
+    let (unsolicited, late) = session.unsolicited().depart()?;
     let taken = offer(peers, &handed(peers, &session, unsolicited, &servers)).await;
     peers.metrics.handed_over(taken.is_some());
-    let handed = taken.is_some();
-    if let Some((holder, taken)) = taken {
+    let holder = if let Some((holder, taken)) = taken {
         settle(&servers, &taken);
         gateway.let_go(&session, holder);
         peers.work.spawn(send_late(Arc::clone(peers), holder, session.id().to_owned(), late));
+        Some(holder)
     } else {
         session.unsolicited().stay(late);
         settle(&servers, &Taken::default());
-    }
+        None
+    };
     session.set_moving(false);
-    handed
+    holder
 }
 
 async fn free_servers(session: &Arc<Session>) -> Vec<Free> {

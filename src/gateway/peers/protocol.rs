@@ -17,6 +17,8 @@ pub(super) const LEAVING: &str = "/v1/leaving";
 /// The session whose [`SessionKey`] is the body was ended by its client.
 pub(super) const ENDED: &str = "/v1/ended";
 
+/// Sessions have been handed over: lines of [`SessionKey`] and the holder's address.
+pub(super) const MOVED: &str = "/v1/moved";
 /// Takes over the session in the body.
 pub(super) const HANDOVER: &str = "/v1/handover";
 /// Takes in what was said to a session after it was handed over.
@@ -135,6 +137,19 @@ impl fmt::Display for Owner {
     }
 }
 
+/// A line of a [`MOVED`] message.
+pub(super) fn moved_line(session: SessionKey, holder: SocketAddr) -> String {
+    format!("{} {holder}\n", session.to_hex())
+}
+
+/// Reads the lines of a [`MOVED`] message; what is no such line is left out.
+pub(super) fn parse_moved(text: &str) -> impl Iterator<Item = (SessionKey, SocketAddr)> + '_ {
+    text.lines().filter_map(|line| {
+        let (session, holder) = line.split_once(' ')?;
+        Some((SessionKey::from_hex(session)?, holder.parse().ok()?))
+    })
+}
+
 /// A message that is only a session's key.
 pub(super) fn parse_key(body: &[u8]) -> Option<SessionKey> {
     SessionKey::from_hex(std::str::from_utf8(body).ok()?)
@@ -155,6 +170,16 @@ mod tests {
         for foreign in ["", "gateway-0/abcd", "10.0.0.1/abcd", "10.0.0.1:1"] {
             assert_eq!(Owner::parse(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn moves_are_read_back() {
+        let moves: Vec<_> = (0..3_u8)
+            .map(|number| (SessionKey::of(&number.to_string()), SocketAddr::from(([10, 0, 0, number], 9903))))
+            .collect();
+        let text: String = moves.iter().map(|(session, holder)| moved_line(*session, *holder)).collect();
+        assert_eq!(parse_moved(&text).collect::<Vec<_>>(), moves);
+        assert_eq!(parse_moved("x y\n\n0 10.0.0.1:1").count(), 0);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::forward::strip_internal;
 use super::handover::{take, take_late};
 use super::place::misdirected;
 use super::protocol::{
-    BOOT, CLIENT, ENDED, FORWARD, HANDOVER, HOLDS, HOPS, Hop, INTENT, Intent, LATE, LEAVING, ROUTE, Refusal, parse_key,
+    BOOT, CLIENT, ENDED, FORWARD, HANDOVER, HOLDS, HOPS, Hop, INTENT, Intent, LATE, LEAVING, MOVED, ROUTE, Refusal,
+    parse_key, parse_moved,
 };
 use super::{Peers, SessionKey};
 use crate::gateway::downstream::body::ResponseBody;
@@ -132,6 +133,7 @@ fn notice(gateway: &Arc<Gateway>, peers: &Arc<Peers>, path: &str, message: &Byte
         HOLDS if peers.has_ended(SessionKey::of(text)) => return Some(StatusCode::GONE),
         LEAVING => peers.leaves(text.parse().ok()?),
         ENDED => peers.note_end(parse_key(message)?),
+        MOVED => parse_moved(text).for_each(|(session, holder)| peers.note_holder(session, holder)),
         LATE if take_late(gateway, message) => {}
         HOLDS | LATE => return Some(StatusCode::NOT_FOUND),
         _ => return None,
