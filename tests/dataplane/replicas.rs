@@ -3,11 +3,11 @@
 use crate::support::generation::generation;
 use crate::support::http::{Connection, post};
 use crate::support::mcp::{LegacyClient, MODERN, ModernClient, text};
-use crate::support::replicas::{Replica, Replicas};
+use crate::support::replicas::{Replica, Replicas, peer_address};
 use crate::support::upstream::{McpServer, Received, Reply};
 use crate::support::within;
 use mcp_gateway_operator::ir::channel::SERVER_NAME;
-use mcp_gateway_operator::ir::secrets::PrivateBytes;
+use mcp_gateway_operator::ir::secrets::{Channels, PrivateBytes};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
@@ -206,13 +206,21 @@ async fn a_new_certificate_and_token_reach_the_replicas_one_after_the_other() {
     let [first, second] = &replicas.all[..] else { panic!("two replicas") };
     let client = LegacyClient::connect(second.address, "/mcp").await;
     let mut next = base.clone();
-    next.credentials.channels = Some(crate::support::replicas::channels());
+    let channels = crate::support::replicas::channels();
+    next.credentials.channels = Some(Channels { peer_token: PrivateBytes::new(*b"another token"), ..channels });
+    let mine = LegacyClient::connect(first.address, "/mcp").await;
     first.gateway.apply(&next).await;
-    // The one that is ahead still knows the other's certificate.
+    // Each is understood by the other, the one that is ahead and the one that is behind.
     client.over(first.address).await.call("echo", json!({})).await.unwrap();
+    mine.over(second.address).await.call("echo", json!({})).await.unwrap();
     second.gateway.apply(&next).await;
     client.over(first.address).await.call("echo", json!({})).await.unwrap();
-    assert_eq!(server.count("initialize"), 1);
+    mine.over(second.address).await.call("echo", json!({})).await.unwrap();
+    assert_eq!(server.count("initialize"), 2);
+    // One that comes now knows the new ones only.
+    let third = Replica::start(&next, peer_address(), &[first.peer, second.peer]).await;
+    client.over(third.address).await.call("echo", json!({})).await.unwrap();
+    assert_eq!(server.count("initialize"), 2);
 }
 
 #[tokio::test]

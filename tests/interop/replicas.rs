@@ -45,6 +45,11 @@ impl Replicated {
             let connections = r#"mcp_gateway_connections_total{listener="http",outcome="accepted"}"#;
             assert!(replica.gateway.metric(connections).await > 0.0, "a replica was not reached");
         }
+        let mut sent_on = 0.0;
+        for replica in &self.0.all {
+            sent_on += replica.gateway.metric(r#"mcp_gateway_peer_requests_total{outcome="ok"}"#).await;
+        }
+        assert!(sent_on > 0.0, "no request reached another replica than its session's owner");
     }
 }
 

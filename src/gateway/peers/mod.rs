@@ -36,7 +36,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use members::{Members, rendezvous};
 use parking_lot::Mutex;
-use protocol::{BOOT, ENDED, HOLDER, HOLDS, LEAVING, Owner, REFUSED, Refusal, TOKEN};
+use protocol::{BOOT, ENDED, HOLDER, HOLDS, LEAVING, Owner, REFUSED, Refusal};
 use recent::Recent;
 use secure::Secured;
 use std::collections::{BTreeSet, HashMap};
@@ -302,7 +302,7 @@ impl Peers {
         let Some(secured) = self.secured() else {
             return Sent::Unavailable(unavailable());
         };
-        request.headers_mut().insert(TOKEN, secured.token.clone());
+        secured.sign(request.headers_mut());
         let answered = self.connection(to, &secured).exchange(request, limit, stands).await;
         let (head, body) = match answered {
             Ok(answer) => answer,

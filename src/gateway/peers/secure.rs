@@ -1,19 +1,26 @@
 //! What secures the peer channel: a pinned certificate for both sides, and a bearer token.
 //!
-//! Generations reach the replicas one after the other. So what came with the generation before is still trusted: a replica that
-//! is ahead can go on talking to one that is behind.
+//! Generations reach the replicas one after the other, so that one may be ahead of another. Therefore what came with the
+//! generation before still counts: the one that is ahead trusts both certificates, shows both tokens, and presents the
+//! certificate that the other one knows.
 
 use super::protocol::TOKEN;
 use crate::gateway::error::{GatewayError, Kind};
-use crate::ir::secrets::Channels;
+use crate::ir::secrets::{Channels, PrivateBytes};
 use http::{HeaderMap, HeaderValue};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
+use std::fmt;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
+
+/// What is spoken on the channel.
+const HTTP: &[u8] = b"http/1.1";
 
 /// The two ends of a secured channel.
 pub(crate) struct Secured {
@@ -22,49 +29,45 @@ pub(crate) struct Secured {
     pub(super) acceptor: TlsAcceptor,
     /// For those we go to.
     pub(super) client: Arc<ClientConfig>,
-    /// What we show.
-    pub(super) token: HeaderValue,
-    /// Digests of what we take: this generation's token and the one before. Digests, so that comparing them takes a time that
-    /// tells nothing about the token.
+    /// What we show: this generation's token and the one before.
+    tokens: Vec<HeaderValue>,
+    /// Digests of what we take. Digests, so that comparing them takes a time that tells nothing about the token.
     admitted: Vec<[u8; 32]>,
 }
 
 impl Secured {
     /// Reads a generation's channels. `before` is what secured the channel until now.
     pub(crate) fn new(channels: &Channels, before: Option<&Self>) -> Result<Self, GatewayError> {
-        let unusable = |what: &str| GatewayError::new(Kind::Internal, format!("the peer channel: {what}"));
-        let certificate = certificate(channels).ok_or_else(|| unusable("its certificate is not one"))?;
-        let key = PrivateKeyDer::from_pem_slice(channels.private_key.expose())
-            .map_err(|_| unusable("its private key is not one"))?;
         let provider = Arc::new(ring::default_provider());
-        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.clone()], key))
-            .map_err(|error| unusable(&format!("its certificate cannot be served: {error}")))?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let both: Vec<&Channels> =
+            [Some(channels), before.map(|before| &before.channels)].into_iter().flatten().collect();
+        let known: Vec<Known> = both.iter().map(|channels| Known::new(channels)).collect::<Result<_, _>>()?;
+        let unusable = |error: rustls::Error| unusable(&format!("its certificate cannot be used: {error}"));
 
         let mut roots = RootCertStore::empty();
-        let earlier = before.and_then(|before| self::certificate(&before.channels));
-        for trusted in [Some(certificate), earlier].into_iter().flatten() {
-            roots.add(trusted).map_err(|error| unusable(&format!("its certificate cannot be trusted: {error}")))?;
+        for known in &known {
+            roots.add(known.certificate.clone()).map_err(unusable)?;
         }
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(&format!("TLS cannot be set up: {error}")))?
+            .map_err(unusable)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.alpn_protocols = known.iter().map(Known::name).chain([HTTP.to_vec()]).collect();
 
-        let mut token = HeaderValue::from_bytes(channels.peer_token.expose())
-            .map_err(|_| unusable("its token cannot stand in a header"))?;
-        token.set_sensitive(true);
-        let earlier = before.map(|before| &before.channels.peer_token);
-        let tokens = [Some(&channels.peer_token), earlier].into_iter().flatten();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Chooser(known)));
+        server.alpn_protocols = vec![HTTP.to_vec()];
+
+        let tokens: Vec<&PrivateBytes> = both.iter().map(|channels| &channels.peer_token).collect();
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(server)),
             client: Arc::new(client),
-            token,
-            admitted: tokens.map(|token| Sha256::digest(token.expose()).into()).collect(),
+            tokens: tokens.iter().map(|token| header(token)).collect::<Result<_, _>>()?,
+            admitted: tokens.iter().map(|token| Sha256::digest(token.expose()).into()).collect(),
             channels: channels.clone(),
         })
     }
@@ -74,15 +77,70 @@ impl Secured {
         self.channels == *channels
     }
 
+    /// Shows that a request comes from a replica.
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+        for token in &self.tokens {
+            headers.append(TOKEN, token.clone());
+        }
+    }
+
     /// Whether a request comes from a replica.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
-        let shown: Option<[u8; 32]> = headers.get(TOKEN).map(|token| Sha256::digest(token.as_bytes()).into());
-        shown.is_some_and(|shown| self.admitted.contains(&shown))
+        let mut shown = headers.get_all(TOKEN).iter().take(2).map(|token| Sha256::digest(token.as_bytes()).into());
+        shown.any(|shown: [u8; 32]| self.admitted.contains(&shown))
     }
 }
 
-fn certificate(channels: &Channels) -> Option<CertificateDer<'static>> {
-    CertificateDer::from_pem_slice(channels.certificate.expose()).ok()
+/// A certificate with its key.
+struct Known {
+    certificate: CertificateDer<'static>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Known {
+    fn new(channels: &Channels) -> Result<Self, GatewayError> {
+        let certificate = CertificateDer::from_pem_slice(channels.certificate.expose())
+            .map_err(|_| unusable("its certificate is not one"))?;
+        let key = PrivateKeyDer::from_pem_slice(channels.private_key.expose())
+            .map_err(|_| unusable("its private key is not one"))?;
+        let key = CertifiedKey::from_der(vec![certificate.clone()], key, &ring::default_provider())
+            .map_err(|error| unusable(&format!("its certificate cannot be served: {error}")))?;
+        Ok(Self { certificate, key: Arc::new(key) })
+    }
+
+    /// By which a client says that it knows this certificate: among the protocols it offers, where TLS has room for words.
+    fn name(&self) -> Vec<u8> {
+        let digest: [u8; 32] = Sha256::digest(&self.certificate).into();
+        [b"certificate-".as_slice(), &digest[..8]].concat()
+    }
+}
+
+/// Presents the newest certificate that the client knows.
+struct Chooser(Vec<Known>);
+
+impl fmt::Debug for Chooser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chooser of {}", self.0.len())
+    }
+}
+
+impl ResolvesServerCert for Chooser {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered: Vec<&[u8]> = hello.alpn().into_iter().flatten().collect();
+        let known = self.0.iter().find(|known| offered.contains(&known.name().as_slice()));
+        known.or_else(|| self.0.first()).map(|known| Arc::clone(&known.key))
+    }
+}
+
+fn header(token: &PrivateBytes) -> Result<HeaderValue, GatewayError> {
+    let mut value =
+        HeaderValue::from_bytes(token.expose()).map_err(|_| unusable("its token cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn unusable(what: &str) -> GatewayError {
+    GatewayError::new(Kind::Internal, format!("the peer channel: {what}"))
 }
 
 #[cfg(test)]
@@ -117,6 +175,10 @@ pub(super) mod tests {
             assert!(!first.admits(&showing(stranger)), "{stranger:?}");
         }
         assert!(!first.admits(&HeaderMap::new()));
+        // Whoever is ahead is let in by whoever is behind.
+        let mut signed = HeaderMap::new();
+        second.sign(&mut signed);
+        assert!(first.admits(&signed) && second.admits(&signed) && third.admits(&signed));
     }
 
     #[test]
