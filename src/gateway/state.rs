@@ -180,10 +180,10 @@ impl Gateway {
     /// has ended too.
     pub async fn shutdown(&self) {
         if let (Some(peers), Some(this)) = (self.peers(), self.this.upgrade()) {
-            this.hand_over_rest().await;
             let patience = Duration::from_millis(self.running().snapshot.drain.timeout_ms);
-            let since = *self.closing_since.get_or_init(Instant::now);
-            peers.finish(since + patience).await;
+            let deadline = *self.closing_since.get_or_init(Instant::now) + patience;
+            this.hand_over_rest(deadline).await;
+            peers.finish(deadline).await;
             for session in peers.retired() {
                 session.close_in_background();
             }

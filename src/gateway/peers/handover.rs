@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Sessions on their way at a time: enough to keep two processes busy, few enough not to flood the other one.
 const AT_ONCE: usize = 16;
@@ -75,16 +76,22 @@ impl Gateway {
     pub(crate) async fn hand_over_sessions(self: &Arc<Self>) {
         let Some(peers) = self.peers() else { return };
         peers.leave().await;
-        self.hand_over_rest().await;
+        let drain = self.running().snapshot.drain.clone();
+        // The rest of the drain is for what is in flight.
+        let limit = Duration::from_millis(drain.min_duration_ms.max(drain.timeout_ms / 2));
+        self.hand_over_rest(Instant::now() + limit).await;
     }
 
-    /// Hands over what is still here.
-    pub(crate) async fn hand_over_rest(self: &Arc<Self>) {
+    /// Hands over what is still here. Nothing is begun after `deadline`.
+    pub(crate) async fn hand_over_rest(self: &Arc<Self>, deadline: Instant) {
         let Some(peers) = self.peers() else { return };
         let sessions = self.sessions.all();
         let (all, gateway) = (sessions.len(), self);
         let moves: Vec<String> = stream::iter(sessions)
             .map(|session| async move {
+                if Instant::now() >= deadline {
+                    return None;
+                }
                 let key = SessionKey::of(session.id());
                 hand_over(gateway, peers, session).await.map(|holder| moved_line(key, holder))
             })
@@ -185,6 +192,8 @@ async fn offer(peers: &Arc<Peers>, handed: &Handed) -> Option<(SocketAddr, Taken
             Sent::Lost if peers.holds(address, &handed.id).await == Some(true) => {
                 return Some((address, Taken::default()));
             }
+            // It hangs: the next session need not find out again.
+            Sent::Lost => peers.members.suspect(address),
             _ => tracing::debug!(peer = %address, "a replica did not take a session"),
         }
     }
