@@ -84,6 +84,7 @@ build() { # build PROGRAM...
         -ldflags="-s -w -X $package.gitVersion=$version -X $package.gitMajor=${series%.*} -X $package.gitMinor=${series#*.}" \
         "${@/#/k8s.io/kubernetes/cmd/}") >&2
     mv "$bin"/.built/* "$bin/"
+    rmdir "$bin/.built"
 }
 
 unpack_etcd() { # From its package without installing it, so that no service starts.

@@ -1,6 +1,7 @@
 //! A control plane for tests: a real API server with a real controller manager, and no nodes.
 //!
-//! Most tests use the shared one, each in namespaces of its own. Tests that disturb it start a private one.
+//! Most tests use the shared one, each in namespaces of its own. Tests that disturb it start a private one. What needs no
+//! more than an API server runs against the user's own cluster too: the one of [`USERS_KUBECONFIG`], if that is set.
 
 // Tests that use all of it come one by one.
 #![allow(dead_code)]
@@ -20,7 +21,6 @@ use programs::{API_SERVER, CONTROLLER_MANAGER, ETCD, Programs};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -28,9 +28,15 @@ use tokio::sync::OnceCell;
 /// there.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Names the file with which tests reach a cluster of the user's; `make control-plane` sets it from `KUBECONFIG`.
+const USERS_KUBECONFIG: &str = "CONTROL_PLANE_KUBECONFIG";
+
 /// A control plane with the custom resource definitions installed.
 pub struct ControlPlane {
-    programs: Programs,
+    /// None of a cluster of the user's.
+    programs: Option<Programs>,
+    /// For the files that tests need.
+    directory: PathBuf,
     kubeconfig: PathBuf,
     config: Config,
 }
@@ -39,7 +45,20 @@ impl ControlPlane {
     /// The one that all tests of this process share.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        SHARED.get_or_init(Self::private).await
+        let start = async || match std::env::var_os(USERS_KUBECONFIG) {
+            Some(kubeconfig) => Self::of_the_user(kubeconfig.into()).await,
+            None => Self::private().await,
+        };
+        SHARED.get_or_init(start).await
+    }
+
+    async fn of_the_user(kubeconfig: PathBuf) -> Self {
+        let directory = programs::new_directory();
+        fs::create_dir(&directory).unwrap();
+        let config = read_config(&kubeconfig).await;
+        let cluster = Self { programs: None, directory, kubeconfig, config };
+        cluster.apply_crds().await;
+        cluster
     }
 
     /// One of a test's own, which ends with this value.
@@ -47,11 +66,12 @@ impl ControlPlane {
         let programs = Programs::prepare();
         programs.start(ETCD);
         programs.start(API_SERVER);
-        let kubeconfig = programs.directory().join("admin.kubeconfig");
+        let directory = programs.directory().to_owned();
+        let kubeconfig = directory.join("admin.kubeconfig");
         let config = read_config(&kubeconfig).await;
-        let cluster = Self { programs, kubeconfig, config };
+        let cluster = Self { programs: Some(programs), directory, kubeconfig, config };
         cluster.ready().await;
-        cluster.programs.start(CONTROLLER_MANAGER);
+        cluster.programs().start(CONTROLLER_MANAGER);
         cluster.apply_crds().await;
         cluster
     }
@@ -76,7 +96,7 @@ impl ControlPlane {
         let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig).unwrap();
         let token = Some(answer.status.unwrap().token.into());
         kubeconfig.auth_infos[0].auth_info = Some(AuthInfo { token, ..AuthInfo::default() });
-        let path = self.programs.directory().join(format!("{namespace}-{account}.kubeconfig"));
+        let path = self.directory.join(format!("{namespace}-{account}.kubeconfig"));
         fs::write(&path, serde_json::to_vec(&kubeconfig).unwrap()).unwrap();
         path
     }
@@ -88,11 +108,10 @@ impl ControlPlane {
 
     /// A new namespace, with its service account `default`.
     pub async fn namespace(&self, prefix: &str) -> String {
-        static NUMBER: AtomicU16 = AtomicU16::new(0);
-        let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        Api::all(self.client()).create(&PostParams::default(), &namespace).await.unwrap();
+        let created = Api::all(self.client()).create(&PostParams::default(), &namespace).await.unwrap();
+        let name = created.metadata.name.unwrap();
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), &name);
         self.until("the namespace has a service account", async || accounts.get_opt("default").await.unwrap()).await;
         name
@@ -111,7 +130,7 @@ impl ControlPlane {
     /// Every request that has been answered so far, as the API server's audit log has it (`audit.k8s.io/v1`, without
     /// bodies; of a watch when it ended). The last answers may be on their way into it.
     pub fn audit(&self) -> Vec<Value> {
-        let log = fs::read_to_string(self.programs.directory().join("audit.log")).unwrap();
+        let log = fs::read_to_string(self.programs().directory().join("audit.log")).unwrap();
         // The last line may be half written.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         let events = whole.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -139,12 +158,12 @@ impl ControlPlane {
 
     /// Kills the API server. Clients see connections break, and then none.
     pub fn stop_apiserver(&self) {
-        self.programs.kill(API_SERVER);
+        self.programs().kill(API_SERVER);
     }
 
     /// Starts the API server again where it was, and waits until it is ready.
     pub async fn start_apiserver(&self) {
-        self.programs.start(API_SERVER);
+        self.programs().start(API_SERVER);
         self.ready().await;
     }
 
@@ -162,7 +181,7 @@ impl ControlPlane {
                     return answer;
                 }
                 for program in [ETCD, API_SERVER, CONTROLLER_MANAGER] {
-                    if let Some(failure) = self.programs.failure(program) {
+                    if let Some(failure) = self.programs.as_ref().and_then(|programs| programs.failure(program)) {
                         panic!("{what}: {failure}");
                     }
                 }
@@ -173,6 +192,10 @@ impl ControlPlane {
             panic!("{what}: not within {PATIENCE:?}");
         };
         answer
+    }
+
+    fn programs(&self) -> &Programs {
+        self.programs.as_ref().expect("this needs a control plane of the tests' own: unset CONTROL_PLANE_KUBECONFIG")
     }
 
     async fn ready(&self) {

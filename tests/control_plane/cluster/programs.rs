@@ -123,7 +123,7 @@ fn spawn(command: Command) -> Child {
 
 /// A directory named after this process. The shared control plane never gets to remove its own, so that those of processes
 /// that are gone are removed here.
-fn new_directory() -> PathBuf {
+pub(super) fn new_directory() -> PathBuf {
     const PREFIX: &str = "control-plane-";
     static NUMBER: AtomicU16 = AtomicU16::new(0);
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
