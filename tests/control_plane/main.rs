@@ -4,5 +4,6 @@
 // Tests say what they expect by failing.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+mod cel;
 mod cluster;
 mod smoke;
