@@ -12,7 +12,7 @@ SUITE := scripts/suite.sh
 
 .PHONY: help
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-18s %s\n' "$$name" "$$what"; done
 
 .PHONY: setup
 setup: ## Check what the machine has and install the rest (into a cache of the project's own)
@@ -30,7 +30,7 @@ test: build ## Run the fast tier: unit, golden, generated files, layering, comma
 	@for name in $(FAST); do $(SUITE) $$name cargo test --locked --test $$name; done
 
 .PHONY: test-all
-test-all: test interop conformance bench-smoke ## Run everything there is, against real servers and clients too
+test-all: test interop conformance control-plane bench-smoke ## Run everything there is, against real servers and clients too
 
 .PHONY: interop
 interop: build ## Run the gateway against MCP servers and clients from npm and PyPI
@@ -42,6 +42,17 @@ conformance: build ## Run the MCP conformance suite through the gateway
 	@$(SUITE) test-tools tests/tools/install.sh
 	@$(SUITE) conformance cargo test --locked --test interop -- --exact conformance::conformance conformance::conformance_of_replicas --ignored --nocapture
 
+.PHONY: control-plane
+control-plane: build ## Run the operator against a real API server, in a network namespace of its own
+ifdef KUBECONFIG
+	@echo 'KUBECONFIG is set: asking that API server for its verdicts only; the other tests need a control plane of their own' >&2
+	@CONTROL_PLANE_KUBECONFIG=$$KUBECONFIG $(SUITE) control-plane-cel cargo test --locked --test control-plane cel::
+else
+	@$(SUITE) cluster-tools scripts/cluster-tools.sh
+	@$(SUITE) control-plane-build cargo test --locked --test control-plane --no-run
+	@$(SUITE) control-plane scripts/in-netns.sh cargo test --locked --test control-plane
+endif
+
 .PHONY: bench-smoke
 bench-smoke: build # One short round on the development build: proves that the benchmark runs and that answers are right
 	@$(SUITE) bench-smoke target/debug/examples/bench run --quick --gateway target/debug/mcp-gateway --out target/bench-smoke
@@ -50,6 +61,16 @@ bench-smoke: build # One short round on the development build: proves that the b
 .PHONY: build
 build: # Build everything that tests start
 	@$(SUITE) build cargo build --locked --bins --examples
+
+# --- a control plane to try things on ----------------------------------------------------------------------------------
+
+.PHONY: control-plane-up
+control-plane-up: ## Start etcd, an API server and a controller manager; prints the KUBECONFIG
+	@scripts/control-plane.sh up
+
+.PHONY: control-plane-down
+control-plane-down: ## End them and forget what they held
+	@scripts/control-plane.sh down
 
 # --- speed -----------------------------------------------------------------------------------------------------------
 

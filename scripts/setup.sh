@@ -20,6 +20,8 @@ need cc "a C compiler (Debian: build-essential)"
 need git "git"
 need npm "Node.js 20 or later with npm (https://nodejs.org)"
 need python3 "Python 3.10 or later, with venv (Debian: python3-venv)"
+need openssl "openssl"
+need ip "iproute2"
 [ "$missing" = 0 ] || exit 1
 
 # Cargo says itself when it is too old for this package; rustfmt and clippy are parts that rustup can leave out.
@@ -28,4 +30,6 @@ for part in fmt clippy; do
 done
 cargo fetch --locked
 tests/tools/install.sh
+# Builds the Kubernetes programs on first use: ten minutes of a core.
+scripts/cluster-tools.sh
 scripts/cargo-deny.sh --version

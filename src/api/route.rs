@@ -211,19 +211,19 @@ pub struct RouteServer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.methods) || has(self.tools)").message(
+    validation = Rule::new("(has(self.methods) && self.methods.size() > 0) || (has(self.tools) && self.tools.size() > 0)").message(
         "spec.servers[].matches[] says nothing: give methods or tools, or remove the entry"
     )
 )]
 pub struct CallMatch {
     /// MCP methods as written, for example tools/call. Default: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 64), regex(pattern = MCP_METHOD)))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 64), regex(pattern = MCP_METHOD)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub methods: Vec<String>,
     /// Globs (*, ?) over tool names as clients see them. Default: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub tools: Vec<String>,
 }

@@ -67,6 +67,14 @@ impl Checker {
     }
 }
 
+/// What the API server would refuse of an object of `kind` that the kind's own type may be unable to hold, without rules.
+pub fn bounds(kind: &str, object: &Value) -> Vec<Violation> {
+    let Some(definition) = DEFINITIONS.get(kind) else { return Vec::new() };
+    let mut walk = Walk { patterns: &mut HashMap::new(), found: Vec::new() };
+    walk.value(&definition.schema, object, "");
+    walk.found
+}
+
 fn rule_violations(rules: &Validator, compiled: &CompiledSchema, value: &Value) -> Vec<Violation> {
     let Err(errors) = rules.validate_compiled(compiled, value, None) else { return Vec::new() };
     let violation = |error: kube::core::cel::ValidationError| Violation {

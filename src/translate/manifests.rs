@@ -3,11 +3,13 @@
 //! Strict where the API server is strict: unknown fields, duplicate keys and wrong types are errors. Objects of other
 //! groups are kept by name only, so that a file may hold the `Namespace` and the `Secret` that belong to ours.
 
-use super::strict::{Node, Unknown, place, schema, unknown_fields};
+use super::strict::{Fault, faults, schema};
+use super::yaml::{Node, place};
+use crate::api::validate::{self, Violation};
 use crate::api::{API_VERSION, GROUP, McpAuthPolicy, McpBackend, McpGateway, McpRoute};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Location, UserMessageFormatter};
+use serde_saphyr::{Location, MessageFormatter as _, UserMessageFormatter};
 use std::fmt;
 
 /// The largest file that is read, in bytes: more than any `kubectl apply` takes, and a bound on what a wrong file costs.
@@ -197,11 +199,28 @@ fn object(document: &Document<'_>) -> Result<Object, Vec<Mistake>> {
     }
 }
 
-/// Reads one document as a `T` and refuses fields that its kind's schema does not have.
+/// Reads one document as a `T` and refuses what its kind's schema does not allow.
 fn read_strictly<T: DeserializeOwned>(kind: &str, text: &str) -> Result<Box<T>, Vec<Mistake>> {
-    let shape: Node = read(text).map_err(one)?;
-    let unknown: Vec<Mistake> = unknown_fields(&shape, schema(kind)).into_iter().map(Mistake::from).collect();
-    if unknown.is_empty() { read(text).map(Box::new).map_err(one) } else { Err(unknown) }
+    let root: Node = read(text).map_err(one)?;
+    let schema = schema(kind);
+    let faults: Vec<Mistake> = faults(&root, schema).into_iter().map(Mistake::from).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let json = root.to_json(schema);
+    serde_path_to_error::deserialize(&json).map(Box::new).map_err(|error| {
+        // A number that the type cannot hold: the bound says more than the type does.
+        let mut violations = validate::bounds(kind, &json);
+        if violations.is_empty() {
+            let path = error.path().to_string();
+            violations.push(Violation { path, message: error.into_inner().to_string() });
+        }
+        let fault = |Violation { path, message }| {
+            let at = place(&root, &path).unwrap_or(Location::UNKNOWN);
+            Mistake::from(Fault { path, at, message })
+        };
+        violations.into_iter().map(fault).collect()
+    })
 }
 
 fn one(mistake: Mistake) -> Vec<Mistake> {
@@ -226,22 +245,9 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
             line: location.map_or(0, |location| location.line()),
             column: location.map_or(0, |location| location.column()),
             field,
-            message: plain_message(error),
+            message: UserMessageFormatter.format_message(error).into_owned(),
         }
     })
-}
-
-/// The parser's message without its place, which is told once and first.
-fn plain_message(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::MessageFormatter as _;
-    match error {
-        // The parser names Rust's types here.
-        serde_saphyr::Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
-            "expected a whole number".to_owned()
-        }
-        serde_saphyr::Error::InvalidScalar { ty, .. } if ty.starts_with('b') => "expected true or false".to_owned(),
-        error => UserMessageFormatter.format_message(error).into_owned(),
-    }
 }
 
 /// A mistake, with its line counted from the document's own start.
@@ -260,9 +266,10 @@ impl Mistake {
     }
 }
 
-impl From<Unknown> for Mistake {
-    fn from(unknown: Unknown) -> Self {
-        Self { line: unknown.at.line(), column: unknown.at.column(), field: unknown.path, message: unknown.message }
+impl From<Fault> for Mistake {
+    fn from(Fault { path, at, message }: Fault) -> Self {
+        let (line, column) = if at == Location::UNKNOWN { (0, 0) } else { (at.line(), at.column()) };
+        Self { line, column, field: path, message }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::gateway_settings::Drain;
 use proptest::prelude::*;
 
 const GATEWAY: &str = "apiVersion: gateway.mcp-operator.dev/v1alpha1
@@ -45,6 +46,44 @@ fn a_wrong_value_is_told_with_its_field_and_line() {
     assert_eq!(errors(&text), ["f.yaml:13:24: spec.listeners[0].port: expected a whole number"]);
     let found = errors(&GATEWAY.replace("protocol: HTTP", "protocol: UDP"));
     assert!(found[0].contains("spec.listeners[0].protocol: ") && found[0].contains("UDP"), "{found:?}");
+}
+
+#[test]
+fn a_scalar_of_another_type_is_told_with_the_way_out() {
+    for (before, after, words) in [
+        ("name: http", "name: 80", "f.yaml:6:12: spec.listeners[0].name: expected text: put it in quotes"),
+        ("name: http", "name: yes", "spec.listeners[0].name: expected text: put it in quotes"),
+        ("port: 8080", "port: '8080'", "spec.listeners[0].port: expected a whole number"),
+        ("port: 8080", "port: 8080.5", "spec.listeners[0].port: expected a whole number"),
+        ("port: 8080", "port: 65536", "spec.listeners[0].port: 65536 is not between 1 and 65535"),
+        ("port: 8080", "port: {}", "spec.listeners[0].port: expected a whole number"),
+        ("port: 8080, ", "", "spec.listeners[0].port: is required"),
+        ("port: 8080", "port: ", "spec.listeners[0].port: is required"),
+        ("namespace: team", "labels: {version: 1}", "metadata.labels.version: expected text: put it in quotes"),
+    ] {
+        let found = errors(&GATEWAY.replace(before, after));
+        assert!(found.len() == 1 && found[0].contains(words), "{after}: {found:?}");
+    }
+    assert!(errors(&GATEWAY.replace("8080", "8080.0")).is_empty());
+    for after in ["'80'", "\"yes\"", "!!str 80", "|-\n      80"] {
+        let text = GATEWAY.replace(
+            "  - {name: http, port: 8080, protocol: HTTP}",
+            &format!("  - port: 8080\n    protocol: HTTP\n    name: {after}"),
+        );
+        assert!(errors(&text).is_empty(), "{after}: {:?}", errors(&text));
+    }
+}
+
+#[test]
+fn a_null_is_as_good_as_absent_but_for_what_kubernetes_itself_reads() {
+    let text =
+        format!("{GATEWAY}  drain: {{timeout: null}}\n  image: ~\n  podTemplate: {{spec: {{priority: null}}}}\n");
+    let (manifests, errors) = parse("f.yaml", &text);
+    assert!(errors.is_empty(), "{errors:?}");
+    let Object::Gateway(gateway) = &manifests[0].object else { panic!("{manifests:?}") };
+    assert_eq!((gateway.spec.image.as_ref(), &gateway.spec.drain), (None, &Drain::default()));
+    let overlay = &gateway.spec.pod_template.as_ref().unwrap().0;
+    assert_eq!(serde_json::to_value(overlay).unwrap(), serde_json::json!({ "spec": { "priority": null } }));
 }
 
 #[test]

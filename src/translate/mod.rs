@@ -27,6 +27,7 @@ mod size;
 mod statuses;
 mod strict;
 mod tenancy;
+mod yaml;
 
 pub use inputs::{DEFAULT_NAMESPACE, InputError, Inputs, LaptopFlags};
 pub use plan::{BackendPlan, GatewayPlan, ListenerPlan, ParentPlan, Plan, PolicyPlan, RoutePlan};

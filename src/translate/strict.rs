@@ -1,16 +1,15 @@
-//! Unknown fields of a manifest, found as the API server finds them: by the kind's own schema.
+//! Unknown fields, missing fields and wrong types of a manifest, found as the API server finds them: by the kind's own
+//! schema.
 //!
 //! The types themselves stay tolerant, so that an older build can still read what a newer one wrote; a person's typing
 //! mistake must not pass unseen all the same.
 
+use super::yaml::{Node, preserves_unknown};
 use crate::api::crd;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Location;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::LazyLock;
 
 /// What `metadata` may hold; the kinds' own schemas leave it to the API server.
@@ -42,103 +41,104 @@ pub(super) fn schema(kind: &str) -> &'static Value {
 
 fn whole(definition: &CustomResourceDefinition) -> Value {
     let mut schema = crd::schema(definition);
-    let metadata: Map<String, Value> = METADATA.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
+    let mut metadata: Map<String, Value> = METADATA.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
+    for name in ["name", "namespace", "generateName"] {
+        metadata.insert(name.to_owned(), json!({ "type": "string" }));
+    }
+    for map in ["labels", "annotations"] {
+        metadata.insert(map.to_owned(), json!({ "type": "object", "additionalProperties": { "type": "string" } }));
+    }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert("apiVersion".to_owned(), json!({}));
         properties.insert("kind".to_owned(), json!({}));
-        properties.insert("metadata".to_owned(), json!({ "properties": metadata }));
+        properties.insert("metadata".to_owned(), json!({ "type": "object", "properties": metadata }));
     }
     schema
 }
 
-/// The shape of a document: its keys and where they stand, without its values.
-pub(super) enum Node {
-    Map(Vec<(Spanned<String>, Self)>),
-    List(Vec<Self>),
-    Scalar,
-}
-
-/// A field that the schema does not know.
-pub(super) struct Unknown {
+/// Something that the schema does not allow.
+pub(super) struct Fault {
     pub(super) path: String,
     pub(super) at: Location,
     /// For people: what it may be instead.
     pub(super) message: String,
 }
 
-/// All fields of `root` that `schema` does not know.
-pub(super) fn unknown_fields(root: &Node, schema: &Value) -> Vec<Unknown> {
+/// All that `schema` does not allow of `root`.
+pub(super) fn faults(root: &Node, schema: &Value) -> Vec<Fault> {
     let mut found = Vec::new();
-    walk(root, schema, "", &mut found);
+    walk(root, Location::UNKNOWN, schema, "", &mut found);
     found
 }
 
-/// Where the field `path` (`spec.listeners[0].port`) stands, or the nearest thing around it that has a place: a key, or
-/// the first key of a list's entry.
-pub(super) fn place(root: &Node, path: &str) -> Option<Location> {
-    let mut node = root;
-    let mut rest = path;
-    let mut found = None;
-    while !rest.is_empty() {
-        match node {
-            Node::Map(entries) => {
-                rest = rest.strip_prefix('.').unwrap_or(rest);
-                // A key may hold dots itself, as labels do: the longest that fits is meant.
-                let fits = |key: &str| {
-                    rest.strip_prefix(key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']))
-                };
-                let named = entries.iter().filter(|(key, _)| fits(&key.value)).max_by_key(|(key, _)| key.value.len());
-                let Some((key, value)) = named else { break };
-                found = Some(key.referenced);
-                rest = &rest[key.value.len()..];
-                node = value;
-            }
-            Node::List(items) => {
-                let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-                let Some((index, tail)) = index else { break };
-                let Some(item) = index.parse().ok().and_then(|index: usize| items.get(index)) else { break };
-                if let Node::Map(entries) = item
-                    && let Some((first, _)) = entries.first()
-                {
-                    found = Some(first.referenced);
-                }
-                rest = tail;
-                node = item;
-            }
-            Node::Scalar => break,
-        }
+fn walk(node: &Node, at: Location, schema: &Value, path: &str, found: &mut Vec<Fault>) {
+    if let Some(message) = mismatch(node, schema) {
+        found.push(Fault { path: path.to_owned(), at, message });
+        return;
     }
-    found
-}
-
-fn walk(node: &Node, schema: &Value, path: &str, found: &mut Vec<Unknown>) {
     match node {
-        Node::Scalar => {}
+        Node::Scalar(_) => {}
         Node::List(items) => {
-            let item_schema = &schema["items"];
             for (index, item) in items.iter().enumerate() {
-                walk(item, item_schema, &format!("{path}[{index}]"), found);
+                walk(&item.value, item.referenced, &schema["items"], &format!("{path}[{index}]"), found);
             }
         }
         Node::Map(entries) => {
             for (key, value) in entries {
-                let path = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+                let path = below(path, &key.value);
                 match field(schema, &key.value) {
-                    Field::Known(schema) => walk(value, schema, &path, found),
+                    // As good as absent.
+                    Field::Known(_) if value.value.is_null() => {}
+                    Field::Known(schema) => walk(&value.value, value.referenced, schema, &path, found),
                     Field::Free => {}
                     Field::Unknown(known) => {
-                        found.push(Unknown { message: advice(&key.value, &known), path, at: key.referenced });
+                        found.push(Fault { message: advice(&key.value, &known), path, at: key.referenced });
                     }
+                }
+            }
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if !entries.iter().any(|(key, value)| key.value == name && !value.value.is_null()) {
+                    found.push(Fault { path: below(path, name), at, message: "is required".to_owned() });
                 }
             }
         }
     }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Why a value cannot be what `schema` says.
+fn mismatch(node: &Node, schema: &Value) -> Option<String> {
+    let expected = match (schema["type"].as_str()?, node) {
+        ("string", Node::Scalar(Value::String(text))) => return not_among(text, schema),
+        ("integer", Node::Scalar(Value::Number(number))) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
+            return None;
+        }
+        ("boolean", Node::Scalar(Value::Bool(_))) | ("array", Node::List(_)) | ("object", Node::Map(_)) => return None,
+        ("string", Node::Scalar(Value::Number(_) | Value::Bool(_))) => "expected text: put it in quotes",
+        ("string", _) => "expected text",
+        ("integer", _) => "expected a whole number",
+        ("boolean", Node::Scalar(Value::String(_))) => "expected true or false, without quotes",
+        ("boolean", _) => "expected true or false",
+        ("array", _) => "expected a list",
+        (_, _) => "expected fields, each with its name",
+    };
+    Some(expected.to_owned())
+}
+
+/// Why a word is none of those that `schema` lists, if it lists any.
+fn not_among(text: &str, schema: &Value) -> Option<String> {
+    let words: Vec<&str> = schema["enum"].as_array()?.iter().filter_map(Value::as_str).collect();
+    let is_known = words.contains(&text);
+    (!is_known).then(|| format!("{text:?} is not one of {}", words.join(", ")))
 }
 
 enum Field<'a> {
     /// Described by this schema.
     Known(&'a Value),
-    /// Below a map or an overlay, where any key goes.
+    /// Below an overlay, where any key goes.
     Free,
     /// Not among these.
     Unknown(Vec<&'a str>),
@@ -149,12 +149,15 @@ fn field<'a>(schema: &'a Value, key: &str) -> Field<'a> {
     if let Some(known) = properties.and_then(|properties| properties.get(key)) {
         return Field::Known(known);
     }
-    if schema["x-kubernetes-preserve-unknown-fields"] == true || schema.get("additionalProperties").is_some() {
+    if let Some(values) = schema.get("additionalProperties") {
+        return Field::Known(values);
+    }
+    if preserves_unknown(schema) {
         return Field::Free;
     }
     match properties {
         Some(properties) => Field::Unknown(properties.keys().map(String::as_str).collect()),
-        // Nothing is said of an object here: the typed reading will tell whether one may stand here.
+        // Nothing is said of what is below.
         None => Field::Free,
     }
 }
@@ -186,84 +189,4 @@ fn distance(left: &str, right: &str) -> usize {
         }
     }
     row[right.len()]
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any YAML")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Node::Map(entries))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = items.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Node::List(nodes))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        Node::deserialize(deserializer)
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Node::Scalar)
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
 }

@@ -1,0 +1,9 @@
+//! The operator against a real API server (`make control-plane`). Everything runs in a network namespace of the suite's
+//! own; there are no nodes.
+
+// Tests say what they expect by failing.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod cel;
+mod cluster;
+mod smoke;
