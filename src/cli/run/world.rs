@@ -82,8 +82,11 @@ impl World {
             return Err(nothing(format!("no MCPBackend can be used by the routes of MCPGateway {id}")));
         }
         let snapshot = self.on_this_machine(snapshot)?;
-        let credentials =
-            Credentials { values: values(&gateway.secrets, &secrets), keyring: vec![self.keyring.clone()], channels: None };
+        let credentials = Credentials {
+            values: values(&gateway.secrets, &secrets),
+            keyring: vec![self.keyring.clone()],
+            channels: None,
+        };
         Ok((Generation { snapshot, credentials }, problems))
     }
 
