@@ -22,6 +22,12 @@ pub const CHANNEL_PORT: u16 = 9902;
 /// A gateway pod's port for the other replicas.
 pub const PEER_PORT: u16 = 9903;
 
+/// The annotation of a pod that says whose it is, as `Kind/name`: a pod's own controller is a `ReplicaSet`.
+pub const OWNER_ANNOTATION: &str = "gateway.mcp-operator.dev/owner";
+
+/// The annotation by which a Deployment without `replicas` says with how many to begin.
+pub const INITIAL_REPLICAS_ANNOTATION: &str = "gateway.mcp-operator.dev/initial-replicas";
+
 /// The longest DNS label, and so the longest name of a Service; also the longest value of a label.
 const MAX_LABEL: usize = 63;
 
@@ -66,7 +72,7 @@ fn shortened(text: &str, name: &str) -> String {
 }
 
 /// The DNS name of a Service, without the cluster's domain: every pod's resolver knows to append it.
-pub(super) fn service_host(service: &ObjectId) -> String {
+pub fn service_host(service: &ObjectId) -> String {
     format!("{}.{}.svc", service.name, service.namespace)
 }
 

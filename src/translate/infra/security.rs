@@ -3,6 +3,7 @@
 
 use crate::api::conditions::Reason;
 use crate::api::{BACKEND_LABEL, GATEWAY_LABEL};
+use crate::translate::naming::OWNER_ANNOTATION;
 use crate::translate::problem::Problem;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, LifecycleHandler, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
@@ -17,7 +18,7 @@ const OWN_ACCOUNT: &str = "pods run under an account of the operator's making";
 const NO_TOKEN: &str = "pods carry no service account token";
 const NOT_THE_NODE: &str = "pods share nothing with the node";
 const RESTRICTED: &str = "it would weaken the restricted Pod Security Standard";
-const OWN_LABELS: &str = "the operator finds its pods by it";
+const FINDS_PODS: &str = "the operator finds its pods by it";
 const NEEDS_A_NAME: &str = "a name is required, it says what is meant";
 const NOT_IN_TEMPLATES: &str = "it is for running pods only";
 
@@ -62,10 +63,13 @@ pub(super) fn check(overlay: &PodTemplateSpec, field: &str) -> Result<(), Proble
 
 fn label(labels: &BTreeMap<String, String>) -> Option<Refusal> {
     let own = LABELS.into_iter().find(|own| labels.contains_key(*own))?;
-    Some((format!("metadata.labels[{own}]"), OWN_LABELS))
+    Some((format!("metadata.labels[{own}]"), FINDS_PODS))
 }
 
 fn annotation(annotations: &BTreeMap<String, String>) -> Option<Refusal> {
+    if annotations.contains_key(OWNER_ANNOTATION) {
+        return Some((format!("metadata.annotations[{OWNER_ANNOTATION}]"), FINDS_PODS));
+    }
     let weakens = |(key, value): &(&String, &String)| {
         key.starts_with("container.apparmor.security.beta.kubernetes.io/")
             && *value != "runtime/default"
@@ -263,6 +267,7 @@ mod tests {
                 json!({ "metadata": { "labels": { "app.kubernetes.io/name": "x" } } }),
                 "metadata.labels[app.kubernetes.io/name]",
             ),
+            (json!({ "metadata": { "annotations": { OWNER_ANNOTATION: "x" } } }), "metadata.annotations[gateway"),
             (
                 json!({ "metadata": { "annotations": { "container.apparmor.security.beta.kubernetes.io/a": "unconfined" } } }),
                 "metadata.annotations[container.apparmor",
