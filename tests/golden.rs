@@ -1,8 +1,9 @@
 //! Golden cases of translation: `tests/golden/<case>/in.yaml` gives `out.yaml`.
 //!
 //! `in.yaml` holds manifests as people write them, and at most one document with what else a world has: `mode`,
-//! `facts`, `unreadablePolicies`, `generate`. It is read strictly. `out.yaml` holds the plan. `UPDATE_GOLDEN=1 cargo
-//! test --test golden` rewrites the outputs; read the difference before you commit it.
+//! `facts`, `unreadablePolicies`, `generate`. It is read strictly. `out.yaml` holds the plan; some cases also have
+//! `objects.yaml`, with what the operator deploys of it. `UPDATE_GOLDEN=1 cargo test --test golden` rewrites the outputs;
+//! read the difference before you commit it.
 
 // A test fails by panicking, helpers included.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,6 +16,18 @@ mod worlds;
 
 #[path = "golden/properties.rs"]
 mod properties;
+
+#[cfg(feature = "operator")]
+#[path = "golden/objects.rs"]
+mod objects;
+
+#[cfg(feature = "operator")]
+#[path = "golden/overlays.rs"]
+mod overlays;
+
+#[cfg(feature = "operator")]
+#[path = "golden/restricted.rs"]
+mod restricted;
 
 use mcp_gateway_operator::api::conditions::Reason;
 use std::collections::BTreeSet;
@@ -48,7 +61,7 @@ fn every_case_gives_its_golden_plan() {
         let found = case.plan_as_yaml();
         if rewrite {
             std::fs::write(case.directory.join("out.yaml"), &found).unwrap();
-        } else if let Some(difference) = difference(&case.golden(), &found) {
+        } else if let Some(difference) = difference("out.yaml", &case.golden(), &found) {
             failures.push(format!("{}: {difference}", case.name()));
         }
     }
@@ -56,12 +69,12 @@ fn every_case_gives_its_golden_plan() {
 }
 
 /// The first line in which two texts differ.
-fn difference(golden: &str, found: &str) -> Option<String> {
+fn difference(file: &str, golden: &str, found: &str) -> Option<String> {
     let line = |text: &str, index| text.lines().nth(index).unwrap_or("(end)").to_owned();
     let lines = golden.lines().count().max(found.lines().count());
-    (0..lines).find(|&index| line(golden, index) != line(found, index)).map(|index| {
-        format!("out.yaml:{}: golden {:?}, found {:?}", index + 1, line(golden, index), line(found, index))
-    })
+    (0..lines)
+        .find(|&index| line(golden, index) != line(found, index))
+        .map(|index| format!("{file}:{}: golden {:?}, found {:?}", index + 1, line(golden, index), line(found, index)))
 }
 
 #[test]

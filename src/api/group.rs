@@ -40,6 +40,21 @@ macro_rules! group_constants {
 
         /// `apiVersion` of all kinds.
         pub const API_VERSION: &str = concat!($group, "/v1alpha1");
+
+        /// Annotation of a gateway or a backend: `true` leaves what is deployed for it as it is.
+        pub const PAUSED_ANNOTATION: &str = concat!($group, "/paused");
+
+        /// Annotation of a gateway or a backend: its pods are replaced whenever the value changes.
+        pub const RESTARTED_AT_ANNOTATION: &str = concat!($group, "/restartedAt");
+
+        /// Annotation of what holds a generation: the generation's hash.
+        pub const GENERATION_ANNOTATION: &str = concat!($group, "/generation");
+
+        /// Label of what is deployed for a gateway: whose it is.
+        pub const GATEWAY_LABEL: &str = concat!($group, "/gateway");
+
+        /// Label of what is deployed for a backend: whose it is.
+        pub const BACKEND_LABEL: &str = concat!($group, "/backend");
     };
 }
 

@@ -34,5 +34,8 @@ pub use auth_policy::{McpAuthPolicy, McpAuthPolicySpec, McpAuthPolicyStatus};
 pub use backend::{McpBackend, McpBackendSpec, McpBackendStatus};
 pub use duration::Duration;
 pub use gateway::{McpGateway, McpGatewaySpec, McpGatewayStatus};
-pub use group::{API_VERSION, CATEGORY, GROUP, VERSION};
+pub use group::{
+    API_VERSION, BACKEND_LABEL, CATEGORY, GATEWAY_LABEL, GENERATION_ANNOTATION, GROUP, PAUSED_ANNOTATION,
+    RESTARTED_AT_ANNOTATION, VERSION,
+};
 pub use route::{McpRoute, McpRouteSpec, McpRouteStatus};

@@ -124,7 +124,9 @@ impl Judge {
 
     /// None: nothing to tell.
     fn severity(&self, condition: &conditions::Finding) -> Option<Severity> {
-        let is_good = condition.status == ConditionStatus::True && condition.message.is_empty();
+        // Accepted without a reservation, and perhaps with a remark.
+        let is_good = condition.status == ConditionStatus::True
+            && (condition.message.is_empty() || condition.reason == Reason::Accepted);
         if is_good || condition.status == ConditionStatus::Unknown {
             return None;
         }

@@ -31,12 +31,14 @@ pub struct Cluster {
     pub namespaced: bool,
     /// The kinds that a `serverRef` may name.
     pub server_kinds: BTreeSet<GroupKind>,
+    /// The cluster has Gateway API, with `HTTPRoute` in its version v1.
+    pub gateway_api: bool,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
         let kubernetes_sigs = GroupKind { group: "mcp.x-k8s.io".to_owned(), kind: "MCPServer".to_owned() };
-        Self { namespaced: false, server_kinds: BTreeSet::from([kubernetes_sigs]) }
+        Self { namespaced: false, server_kinds: BTreeSet::from([kubernetes_sigs]), gateway_api: true }
     }
 }
 

@@ -4,6 +4,8 @@ use super::access::{self, Verdict};
 use super::attach::Attachment;
 use super::backends::CheckedBackend;
 use super::claims::{Claims, Site};
+use super::facts::Mode;
+use super::infra::{self, or_paused};
 use super::inputs::Inputs;
 use super::listeners::{self, CheckedListener};
 use super::plan::{GatewayPlan, ListenerPlan};
@@ -15,6 +17,7 @@ use super::{secrets, size};
 use crate::api::conditions::Reason;
 use crate::ir::generation::MAX_SNAPSHOT_BYTES;
 use crate::ir::ids::ObjectId;
+use crate::ir::infra::GatewayInfra;
 use crate::ir::snapshot::{Access, Route, SNAPSHOT_VERSION, Snapshot};
 use std::collections::BTreeMap;
 
@@ -22,6 +25,10 @@ use std::collections::BTreeMap;
 pub(super) struct CheckedGateway<'a> {
     pub(super) listeners: Vec<CheckedListener<'a>>,
     settings: Result<Settings, Problem>,
+    /// What to deploy, but for the destinations; nothing on a laptop.
+    infra: Result<Option<GatewayInfra>, Problem>,
+    /// What the gateway itself refers to and there is not.
+    missing: Option<Problem>,
 }
 
 /// What became of each route at one gateway.
@@ -51,7 +58,12 @@ pub(super) fn check(inputs: &Inputs) -> BTreeMap<&ObjectId, CheckedGateway<'_>> 
     let one = |(id, gateway)| {
         let gateway: &crate::api::McpGateway = gateway;
         let listeners = listeners::check(id, &gateway.spec.listeners, &inputs.mode, &inputs.facts);
-        (id, CheckedGateway { listeners, settings: settings::of_gateway(&gateway.spec) })
+        let infra = match &inputs.mode {
+            Mode::Cluster(cluster) => infra::of_gateway(id, gateway, &listeners, cluster).map(Some),
+            Mode::Laptop(_) => Ok(None),
+        };
+        let missing = infra::missing(&gateway.spec, &inputs.mode);
+        (id, CheckedGateway { listeners, settings: settings::of_gateway(&gateway.spec), infra, missing })
     };
     inputs.gateways.iter().map(one).collect()
 }
@@ -62,8 +74,8 @@ pub(super) fn assemble<'a>(
     gateway: &CheckedGateway<'_>,
     world: &World<'a>,
 ) -> (GatewayPlan, Outcomes<'a>) {
-    let Ok(settings) = acceptable(gateway) else {
-        return (plan(gateway, None, &Outcomes::new()), unserved(id, world));
+    let Ok((settings, infra)) = acceptable(gateway) else {
+        return (plan(gateway, None, None, &Outcomes::new()), unserved(id, world));
     };
     let (routes, mut outcomes) = routes(id, settings, world);
     let (snapshot, too_large) = size::fit(snapshot(id, gateway, settings, routes, world), MAX_SNAPSHOT_BYTES);
@@ -77,14 +89,19 @@ pub(super) fn assemble<'a>(
             ));
         }
     }
-    (plan(gateway, Some(snapshot), &outcomes), outcomes)
+    let infra = infra.cloned().map(|infra| GatewayInfra {
+        destinations: infra.destinations.as_ref().map(|_| infra::of_snapshot(&snapshot, world.backends)),
+        ..infra
+    });
+    (plan(gateway, Some(snapshot), infra, &outcomes), outcomes)
 }
 
-/// The settings of a gateway that can be run: it has some, and at least one listener to serve.
-fn acceptable<'g>(gateway: &'g CheckedGateway<'_>) -> Result<&'g Settings, Problem> {
+/// The settings of a gateway that can be run, and what to deploy for it: both make sense, and there is at least one listener
+/// to serve.
+fn acceptable<'g>(gateway: &'g CheckedGateway<'_>) -> Result<(&'g Settings, Option<&'g GatewayInfra>), Problem> {
     let settings = gateway.settings.as_ref().map_err(Clone::clone)?;
     if gateway.listeners.iter().any(|listener| listener.served.is_some()) {
-        return Ok(settings);
+        return Ok((settings, gateway.infra.as_ref().map_err(Clone::clone)?.as_ref()));
     }
     let problems = listener_problems(gateway);
     let message = if problems.is_empty() {
@@ -220,8 +237,14 @@ fn snapshot(
     }
 }
 
-fn plan(gateway: &CheckedGateway<'_>, snapshot: Option<Snapshot>, outcomes: &Outcomes<'_>) -> GatewayPlan {
-    let refs: Vec<Problem> = gateway.listeners.iter().flat_map(|listener| listener.refs.clone()).collect();
+fn plan(
+    gateway: &CheckedGateway<'_>,
+    snapshot: Option<Snapshot>,
+    infra: Option<GatewayInfra>,
+    outcomes: &Outcomes<'_>,
+) -> GatewayPlan {
+    let of_listeners = gateway.listeners.iter().flat_map(|listener| listener.refs.clone());
+    let refs: Vec<Problem> = of_listeners.chain(gateway.missing.clone()).collect();
     let accepted = match acceptable(gateway) {
         Err(problem) => refused(&problem),
         Ok(_) => accepted_without(Reason::ListenersNotValid, &listener_problems(gateway)),
@@ -232,7 +255,8 @@ fn plan(gateway: &CheckedGateway<'_>, snapshot: Option<Snapshot>, outcomes: &Out
     GatewayPlan {
         secrets: snapshot.as_ref().map(secrets::named_by).unwrap_or_default(),
         attached_routes: attached.len(),
-        conditions: vec![accepted, resolved_refs(&refs)],
+        conditions: vec![or_paused(accepted, infra.as_ref().map(|infra| &infra.rollout)), resolved_refs(&refs)],
+        infra,
         listeners: gateway.listeners.iter().map(|listener| listener_plan(listener, &attached)).collect(),
         snapshot,
     }

@@ -1,6 +1,7 @@
 //! Listeners of a gateway: which are accepted, which are served, and with which certificates.
 
 use super::facts::{Content, Facts, Mode};
+use super::naming::{ADMIN_PORT, CHANNEL_PORT, PEER_PORT};
 use super::problem::Problem;
 use super::{hostnames, tenancy};
 use crate::api::conditions::Reason;
@@ -36,6 +37,7 @@ const CHECKS: &[fn(&Candidate<'_>) -> Option<Problem>] = &[
     hostname_is_malformed,         // what no client can ask for
     tls_and_protocol_disagree,     // HTTPS needs certificates, HTTP takes none
     reaches_across_namespaces,     // an operator of single namespaces sees no other
+    port_is_the_gateways_own,      // a pod listens on a few ports besides
     port_has_another_protocol,     // one port speaks one protocol
     port_and_hostname_are_claimed, // and each host of it belongs to one listener
 ];
@@ -80,6 +82,21 @@ fn tls_and_protocol_disagree(candidate: &Candidate<'_>) -> Option<Problem> {
 
 fn reaches_across_namespaces(candidate: &Candidate<'_>) -> Option<Problem> {
     tenancy::reaches_too_far(&candidate.listener.allowed_routes, &field(candidate.listener), candidate.mode)
+}
+
+fn port_is_the_gateways_own(candidate: &Candidate<'_>) -> Option<Problem> {
+    let listener = candidate.listener;
+    let in_a_pod = matches!(candidate.mode, Mode::Cluster(_));
+    (in_a_pod && [ADMIN_PORT, CHANNEL_PORT, PEER_PORT].contains(&listener.port)).then(|| {
+        Problem::new(
+            Reason::UnsupportedValue,
+            format!(
+                "{}.port {}: a gateway's pods use {ADMIN_PORT} to {PEER_PORT} themselves; choose another port",
+                field(listener),
+                listener.port
+            ),
+        )
+    })
 }
 
 fn port_has_another_protocol(candidate: &Candidate<'_>) -> Option<Problem> {

@@ -11,6 +11,7 @@ mod claims;
 pub mod facts;
 mod gateways;
 mod hostnames;
+mod infra;
 mod inputs;
 mod listeners;
 pub mod manifests;

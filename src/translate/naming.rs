@@ -1,4 +1,8 @@
-//! Names and ports of what the operator deploys, where the data plane has to know them.
+//! Names and ports of what the operator deploys: some of them the data plane has to know.
+//!
+//! Every name is a DNS label made of a prefix and the object's name, which may be longer and have dots. What does not fit is
+//! shortened, and told apart by a hash. What there is several of per gateway differs in the prefix and not in a suffix, so that
+//! the peers of a gateway `a` and a gateway `a-peers` never meet.
 
 use crate::ir::ids::ObjectId;
 use sha2::{Digest as _, Sha256};
@@ -9,27 +13,66 @@ pub const SHIM_PORT: u16 = 8080;
 /// The path at which the shim serves it.
 pub const SHIM_PATH: &str = "/mcp";
 
-/// The longest DNS label, and so the longest name of a Service.
+/// A gateway pod's port for probes and metrics.
+pub const ADMIN_PORT: u16 = 9901;
+
+/// A gateway pod's port for the operator.
+pub const CHANNEL_PORT: u16 = 9902;
+
+/// A gateway pod's port for the other replicas.
+pub const PEER_PORT: u16 = 9903;
+
+/// The annotation of a pod that says whose it is, as `Kind/name`: a pod's own controller is a `ReplicaSet`.
+pub const OWNER_ANNOTATION: &str = "gateway.mcp-operator.dev/owner";
+
+/// The annotation by which a Deployment without `replicas` says with how many to begin.
+pub const INITIAL_REPLICAS_ANNOTATION: &str = "gateway.mcp-operator.dev/initial-replicas";
+
+/// The longest DNS label, and so the longest name of a Service; also the longest value of a label.
 const MAX_LABEL: usize = 63;
 
-/// Name of the headless Service in front of the pods of a `stdio` or `http` backend.
-///
-/// A Service's name is a DNS label; a backend's may be longer and have dots. What does not fit is shortened, and told
-/// apart by a hash.
-pub fn backend_service(backend: &str) -> String {
-    let plain = format!("mcpbe-{backend}");
-    if plain.len() <= MAX_LABEL && !plain.contains('.') {
-        return plain;
-    }
-    let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(backend.as_bytes()));
+/// Name of everything that there is one of per gateway: its Deployment, the Service for clients, the `ConfigMap`, the Secret.
+pub fn gateway_objects(gateway: &str) -> String {
+    prefixed("mcpgw", gateway)
+}
+
+/// Name of the headless Service over a gateway's own pods, by which replicas find each other.
+pub fn gateway_peers_service(gateway: &str) -> String {
+    prefixed("mcppeers", gateway)
+}
+
+/// Name of the `NetworkPolicy` of a gateway for one path: a lower-case word.
+pub fn gateway_network_policy(gateway: &str, path: &str) -> String {
+    prefixed(&format!("mcpgw-{path}"), gateway)
+}
+
+/// Name of everything that there is one of per `stdio` or `http` backend: its Deployment, the headless Service in front of its
+/// pods, its `NetworkPolicy`.
+pub fn backend_objects(backend: &str) -> String {
+    prefixed("mcpbe", backend)
+}
+
+/// An object's name as the value of a label.
+pub fn label_value(name: &str) -> String {
+    if name.len() <= MAX_LABEL { name.to_owned() } else { shortened(name, name) }
+}
+
+fn prefixed(prefix: &str, name: &str) -> String {
+    let plain = format!("{prefix}-{name}");
+    if plain.len() <= MAX_LABEL && !plain.contains('.') { plain } else { shortened(&plain, name) }
+}
+
+/// A DNS label that begins like `text` and ends in a hash of `name`.
+fn shortened(text: &str, name: &str) -> String {
+    let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(name.as_bytes()));
     let hash = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
-    let mut label = plain.replace('.', "-");
+    let mut label = text.replace('.', "-");
     label.truncate(MAX_LABEL - 1 - hash.len());
     format!("{}-{hash}", label.trim_end_matches('-'))
 }
 
 /// The DNS name of a Service, without the cluster's domain: every pod's resolver knows to append it.
-pub(super) fn service_host(service: &ObjectId) -> String {
+pub fn service_host(service: &ObjectId) -> String {
     format!("{}.{}.svc", service.name, service.namespace)
 }
 
@@ -38,13 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn service_names_are_labels_and_tell_backends_apart() {
-        assert_eq!(backend_service("search"), "mcpbe-search");
+    fn names_are_labels_and_tell_objects_apart() {
+        assert_eq!(backend_objects("search"), "mcpbe-search");
         let long = "a".repeat(200);
-        let names = ["a.b", "a-b", &long, &format!("{long}a"), &format!("{}.b", "a".repeat(49))].map(backend_service);
+        let names = ["a.b", "a-b", &long, &format!("{long}a"), &format!("{}.b", "a".repeat(49))].map(backend_objects);
         for (index, name) in names.iter().enumerate() {
             assert!(name.len() <= MAX_LABEL && !name.contains('.') && !name.contains("--"), "{name}");
             assert!(!names[..index].contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_value_of_a_label_is_the_name_where_it_fits() {
+        assert_eq!(label_value("tools.example"), "tools.example");
+        let long = label_value(&format!("{}.b", "a".repeat(80)));
+        assert!(long.len() <= MAX_LABEL && long.starts_with("aaa"), "{long}");
     }
 }

@@ -1,7 +1,8 @@
-//! What translation decides: a snapshot per gateway, and the conditions of every object.
+//! What translation decides: a snapshot per gateway, what to deploy, and the conditions of every object.
 
 use crate::api::conditions::Finding;
 use crate::ir::ids::{ObjectId, SecretKey};
+use crate::ir::infra::{BackendInfra, GatewayInfra};
 use crate::ir::snapshot::Snapshot;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,9 @@ pub struct Plan {
 pub struct GatewayPlan {
     /// What it serves; absent when the gateway itself is not acceptable.
     pub snapshot: Option<Snapshot>,
+    /// What to deploy for it; absent when the gateway itself is not acceptable (what is deployed then stays), and on a laptop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infra: Option<GatewayInfra>,
     /// The credentials that go with the snapshot: exactly the keys it names.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretKey>,
@@ -61,6 +65,10 @@ pub struct ListenerPlan {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendPlan {
+    /// What to deploy for it; absent when it runs in no pods of ours, and on a laptop, and when the backend is not acceptable
+    /// (what is deployed then stays).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infra: Option<BackendInfra>,
     /// Its conditions.
     pub conditions: Vec<Finding>,
     /// Gateways whose snapshot holds it: whose reports speak of it. Empty: `Verified=Unknown`, reason `NotAttached`.

@@ -3,12 +3,14 @@
 use super::attach::Attachment;
 use super::backends::CheckedBackend;
 use super::gateways::{Outcome, Outcomes};
+use super::infra::or_paused;
 use super::plan::{BackendPlan, GatewayPlan, ParentPlan, RoutePlan};
 use super::problem::{accepted, accepted_without, refused, resolved_refs};
 use super::routes::CheckedRoute;
 use crate::api::conditions::{Finding, Reason};
 use crate::ir::ids::ObjectId;
-use std::collections::BTreeMap;
+use crate::ir::infra::BackendInfra;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to say about every route, at each of its parents.
 pub(super) fn of_routes(
@@ -53,12 +55,17 @@ pub(super) fn of_backends(
     let one = |(id, backend): (&&ObjectId, &CheckedBackend<'_>)| {
         let holds_it =
             |plan: &GatewayPlan| plan.snapshot.as_ref().is_some_and(|snapshot| snapshot.backends.contains_key(*id));
+        let callers: BTreeSet<ObjectId> =
+            gateways.iter().filter(|(_, plan)| holds_it(plan)).map(|(gateway, _)| gateway.clone()).collect();
+        let infra = backend.infra.clone().map(|infra| BackendInfra { callers: callers.clone(), ..infra });
+        let accepted = backend.accepted.as_ref().map_or_else(refused, |()| accepted());
         let plan = BackendPlan {
             conditions: vec![
-                backend.accepted.as_ref().map_or_else(refused, |()| accepted()),
+                or_paused(accepted, infra.as_ref().map(|infra| &infra.rollout)),
                 resolved_refs(&backend.refs),
             ],
-            gateways: gateways.iter().filter(|(_, plan)| holds_it(plan)).map(|(gateway, _)| gateway.clone()).collect(),
+            infra,
+            gateways: callers,
         };
         ((*id).clone(), plan)
     };

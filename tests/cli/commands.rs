@@ -63,6 +63,18 @@ fn lint_prints_json_for_programs() {
 }
 
 #[test]
+fn lint_minds_a_pod_as_root_and_not_a_pause() {
+    let paused = "  name: tools\n  annotations: {gateway.mcp-operator.dev/paused: \"true\"}\n";
+    let output = kubectl_mcp(&["lint", "-"], &GATEWAY.replace("  name: tools\n", paused));
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), text(b"")));
+    let root = "  podTemplate: {spec: {securityContext: {runAsUser: 0}}}\n";
+    let output = kubectl_mcp(&["lint", "-"], &format!("{GATEWAY}{root}"));
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("spec.podTemplate.spec.securityContext.runAsUser may not be set"), "{told}");
+}
+
+#[test]
 fn lint_looks_at_objects_together() {
     let route = "---
 apiVersion: gateway.mcp-operator.dev/v1alpha1

@@ -50,7 +50,9 @@ proptest! {
         let inputs = world.inputs();
         let plan = translate(&inputs);
         every_object_is_spoken_of(&inputs, &plan)?;
+        let in_a_cluster = matches!(inputs.mode, Mode::Cluster(_));
         for (gateway, planned) in &plan.gateways {
+            prop_assert_eq!(planned.infra.is_some(), planned.snapshot.is_some() && in_a_cluster);
             if let Some(snapshot) = &planned.snapshot {
                 snapshot_is_whole(snapshot)?;
                 exposure_is_allowed(&inputs, gateway, snapshot)?;

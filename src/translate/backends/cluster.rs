@@ -7,7 +7,7 @@ use crate::api::pod::{EnvFromSource, EnvSourceRef, EnvVar};
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::snapshot::{AddressPolicy, Endpoint, Target, Transport, UpstreamTls};
 use crate::translate::facts::{Cluster, Content, GroupKind};
-use crate::translate::naming::{SHIM_PATH, SHIM_PORT, backend_service, service_host};
+use crate::translate::naming::{SHIM_PATH, SHIM_PORT, backend_objects, service_host};
 use crate::translate::problem::Problem;
 
 /// Where the backend is in this cluster.
@@ -34,7 +34,7 @@ fn pods(candidate: &Candidate<'_>, port: u16) -> Vec<Endpoint> {
     if !endpoints.is_empty() {
         return endpoints;
     }
-    let service = ObjectId::new(&candidate.id.namespace, backend_service(&candidate.id.name));
+    let service = ObjectId::new(&candidate.id.namespace, backend_objects(&candidate.id.name));
     vec![Endpoint { host: service_host(&service), port }]
 }
 

@@ -1,9 +1,9 @@
 //! Targets on a laptop: processes, URLs, and what a flag says. What needs a cluster is refused with the way out.
 
-use super::{Candidate, Unusable, Variant, cluster, env, url};
-use crate::api::backend::{Isolation, ProcessPool, StdioServer};
+use super::{Candidate, Unusable, Variant, cluster, env, stdio, url};
+use crate::api::backend::StdioServer;
 use crate::api::conditions::Reason;
-use crate::ir::snapshot::{self, AddressPolicy, Process, Target};
+use crate::ir::snapshot::{AddressPolicy, Process, Target};
 use crate::translate::facts::Laptop;
 use crate::translate::problem::Problem;
 
@@ -31,36 +31,7 @@ fn needs_a_cluster(candidate: &Candidate<'_>, why: &str) -> Unusable {
 }
 
 fn process(candidate: &Candidate<'_>, server: &StdioServer) -> Result<Target, Unusable> {
-    if server.command.is_empty() {
-        return Err(Unusable::Refused(Problem::invalid("spec.stdio.command is empty; name the program")));
-    }
-    let pool = server.pool.clone().unwrap_or_default();
-    if pool.min > pool.max || pool.max == 0 {
-        return Err(Unusable::Refused(Problem::invalid(
-            "spec.stdio.pool.min (default 1) is above max (default 8), or max is 0",
-        )));
-    }
-    Ok(Target::Process(Process {
-        command: server.command.clone(),
-        args: server.args.clone(),
-        env: env::resolve(candidate, server)?,
-        working_dir: server.working_dir.clone(),
-        isolation: match server.isolation {
-            Isolation::Shared => snapshot::Isolation::Shared,
-            Isolation::PerSession => snapshot::Isolation::PerSession,
-            Isolation::PerRequest => snapshot::Isolation::PerRequest,
-        },
-        pool: processes(server.isolation, &pool),
-    }))
-}
-
-fn processes(isolation: Isolation, pool: &ProcessPool) -> snapshot::ProcessPool {
-    let idle_timeout_ms = pool.idle_timeout.as_millis();
-    match isolation {
-        // One process for everyone is one process.
-        Isolation::Shared => snapshot::ProcessPool { min: pool.min.min(1), max: 1, idle_timeout_ms },
-        Isolation::PerSession | Isolation::PerRequest => {
-            snapshot::ProcessPool { min: pool.min, max: pool.max, idle_timeout_ms }
-        }
-    }
+    let stdio::Definition { command, args, working_dir, isolation, pool } =
+        stdio::definition(server).map_err(Unusable::Refused)?;
+    Ok(Target::Process(Process { command, args, env: env::resolve(candidate, server)?, working_dir, isolation, pool }))
 }

@@ -3,18 +3,20 @@
 mod cluster;
 mod env;
 mod laptop;
+pub(super) mod stdio;
 mod url;
 
 use super::facts::{Facts, Mode};
 use super::inputs::Inputs;
 use super::matches::is_header_name;
 use super::problem::Problem;
-use super::tenancy;
-use crate::api::McpBackendSpec;
+use super::{infra, tenancy};
 use crate::api::backend::{BackendAuthType, HttpServer, RemoteServer, ServerRef, ServiceServer, StdioServer};
 use crate::api::common::{SecretKeySelector, Transport};
 use crate::api::conditions::Reason;
+use crate::api::{McpBackend, McpBackendSpec};
 use crate::ir::ids::{ObjectId, SecretKey};
+use crate::ir::infra::BackendInfra;
 use crate::ir::snapshot;
 use std::collections::BTreeMap;
 
@@ -26,6 +28,8 @@ pub(super) struct CheckedBackend<'a> {
     pub(super) refs: Vec<Problem>,
     /// What the data plane calls; absent when the backend cannot be used.
     pub(super) served: Option<snapshot::Backend>,
+    /// What to deploy for it, but for its callers.
+    pub(super) infra: Option<BackendInfra>,
 }
 
 /// Why a backend cannot be used.
@@ -38,7 +42,7 @@ enum Unusable {
 
 /// Where a backend's server is: the union of the spec.
 #[derive(Clone, Copy)]
-enum Variant<'a> {
+pub(super) enum Variant<'a> {
     Stdio(&'a StdioServer),
     Http(&'a HttpServer),
     Service(&'a ServiceServer),
@@ -57,35 +61,45 @@ struct Candidate<'a> {
 
 /// Checks every backend.
 pub(super) fn check(inputs: &Inputs) -> BTreeMap<&ObjectId, CheckedBackend<'_>> {
-    inputs.backends.iter().map(|(id, backend)| (id, check_one(id, &backend.spec, inputs))).collect()
+    inputs.backends.iter().map(|(id, backend)| (id, check_one(id, backend, inputs))).collect()
 }
 
-fn check_one<'a>(id: &'a ObjectId, spec: &'a McpBackendSpec, inputs: &'a Inputs) -> CheckedBackend<'a> {
+fn check_one<'a>(id: &'a ObjectId, backend: &'a McpBackend, inputs: &'a Inputs) -> CheckedBackend<'a> {
+    let spec = &backend.spec;
+    let refused = |problem, refs| CheckedBackend { spec, accepted: Err(problem), refs, served: None, infra: None };
     let variant = match variant(spec) {
         Ok(variant) => variant,
-        Err(problem) => return CheckedBackend { spec, accepted: Err(problem), refs: Vec::new(), served: None },
+        Err(problem) => return refused(problem, Vec::new()),
     };
     let candidate = Candidate { id, spec, variant, facts: &inputs.facts, mode: &inputs.mode };
     let (resolved, mut refs) = match &inputs.mode {
         Mode::Cluster(cluster) => (cluster::target(&candidate, cluster), cluster::missing_env(&candidate)),
         Mode::Laptop(laptop) => (laptop::target(&candidate, laptop), Vec::new()),
     };
-    let served = resolved.and_then(|target| Ok(snapshot::Backend { target, auth: auth(&candidate)? }));
-    let confined = tenancy::reaches_too_far(&spec.allowed_routes, "spec", &inputs.mode).map_or(Ok(()), Err);
-    match served {
-        Ok(served) => {
-            CheckedBackend { spec, served: Some(served).filter(|_| confined.is_ok()), accepted: confined, refs }
-        }
-        Err(Unusable::Refused(problem)) => CheckedBackend { spec, accepted: Err(problem), refs, served: None },
+    let served = match resolved.and_then(|target| Ok(snapshot::Backend { target, auth: auth(&candidate)? })) {
+        Ok(served) => Some(served),
+        Err(Unusable::Refused(problem)) => return refused(problem, refs),
         Err(Unusable::Unresolved(problem)) => {
             refs.insert(0, problem);
-            CheckedBackend { spec, accepted: confined, refs, served: None }
+            None
         }
+    };
+    if let Some(problem) = tenancy::reaches_too_far(&spec.allowed_routes, "spec", &inputs.mode) {
+        return refused(problem, refs);
+    }
+    let infra = match &inputs.mode {
+        Mode::Cluster(_) => infra::of_backend(id, backend, variant),
+        Mode::Laptop(_) => Ok(None),
+    };
+    match infra {
+        Ok(infra) => CheckedBackend { spec, accepted: Ok(()), refs, served, infra },
+        // Pods that were made before the mistake go on, and are called.
+        Err(problem) => CheckedBackend { spec, accepted: Err(problem), refs, served, infra: None },
     }
 }
 
 /// The one variant that is set.
-fn variant(spec: &McpBackendSpec) -> Result<Variant<'_>, Problem> {
+pub(super) fn variant(spec: &McpBackendSpec) -> Result<Variant<'_>, Problem> {
     let McpBackendSpec { stdio, http, service, remote, server_ref, .. } = spec;
     let set = [
         stdio.as_ref().map(Variant::Stdio),

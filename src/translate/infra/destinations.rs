@@ -1,0 +1,59 @@
+//! What a gateway's pods connect to: the servers in its snapshot.
+
+use crate::ir::ids::ObjectId;
+use crate::ir::infra::Destination;
+use crate::ir::snapshot::{Endpoint, Snapshot, Target};
+use crate::translate::backends::{CheckedBackend, Variant, variant};
+use crate::translate::naming::SHIM_PORT;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Everything that whoever serves `snapshot` calls.
+pub(in crate::translate) fn of_snapshot(
+    snapshot: &Snapshot,
+    backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
+) -> BTreeSet<Destination> {
+    let one = |(id, served): (&ObjectId, &crate::ir::snapshot::Backend)| {
+        let endpoints = match &served.target {
+            Target::Http { endpoints, .. } => endpoints.as_slice(),
+            Target::Process(_) => &[],
+        };
+        let Some(Ok(variant)) = backends.get(id).map(|backend| variant(backend.spec)) else { return BTreeSet::new() };
+        of_backend(id, variant, endpoints)
+    };
+    snapshot.backends.iter().flat_map(one).collect()
+}
+
+fn of_backend(id: &ObjectId, variant: Variant<'_>, endpoints: &[Endpoint]) -> BTreeSet<Destination> {
+    let own = |port| BTreeSet::from([Destination::Backend { backend: id.clone(), port }]);
+    match variant {
+        Variant::Stdio(_) => own(SHIM_PORT),
+        Variant::Http(server) => own(server.port),
+        Variant::Service(_) => {
+            BTreeSet::from([Destination::Namespace { namespace: id.namespace.clone(), ports: pod_ports(endpoints) }])
+        }
+        Variant::Remote(_) => endpoints.iter().map(|endpoint| Destination::Public { port: endpoint.port }).collect(),
+        Variant::ServerRef(_) => endpoints.iter().map(by_address).collect(),
+    }
+}
+
+/// The ports of a Service's pods, which need not be the Service's own. A policy is about pods, and a name among the addresses
+/// is the Service's, so then they are not known.
+fn pod_ports(endpoints: &[Endpoint]) -> BTreeSet<u16> {
+    if endpoints.iter().all(|endpoint| endpoint.host.parse::<IpAddr>().is_ok()) {
+        endpoints.iter().map(|endpoint| endpoint.port).collect()
+    } else {
+        BTreeSet::new()
+    }
+}
+
+/// Another operator's server: most often `name.namespace.svc`, whose pods may listen on another port.
+fn by_address(endpoint: &Endpoint) -> Destination {
+    let mut labels = endpoint.host.split('.');
+    match (labels.next(), labels.next(), labels.next()) {
+        (Some(_), Some(namespace), Some("svc")) => {
+            Destination::Namespace { namespace: namespace.to_owned(), ports: BTreeSet::new() }
+        }
+        _ => Destination::Anywhere { port: endpoint.port },
+    }
+}
