@@ -1,10 +1,10 @@
 //! A gateway as a process: its threads, its signals, its way out.
 
 use super::Failure;
-use crate::gateway::admin;
-use crate::gateway::config::{Engine, Runtime, Source, Watch, follow};
+use crate::gateway::config::{Engine, Runtime, Source, Watch, first, follow};
 use crate::gateway::listener::socket::Bind;
 use crate::gateway::peers::peering::Peering;
+use crate::gateway::{admin, channel};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -21,6 +21,8 @@ pub(super) struct Host {
     pub(super) admin: SocketAddr,
     /// Whether any free port will do for `admin` where that one is taken.
     pub(super) admin_may_move: bool,
+    /// Where the operator speaks to it, if credentials secure that.
+    pub(super) channel: Option<SocketAddr>,
     /// How it meets the other replicas, where there may be any.
     pub(super) peering: Option<Peering>,
 }
@@ -51,10 +53,16 @@ impl Host {
         let source = Arc::new(source);
         // Watched before it is read, so that no change falls between the two.
         let watch = Watch::new(source.directories());
-        let generation = source.read().map_err(Failure::new)?;
+        let found = first(&*source, &watch).await.map_err(Failure::new)?;
         let admin = self.bind_admin()?;
-        let runtime = Runtime::<E>::start(&generation, Bind::from(self.bind)).map_err(Failure::new)?;
-        drop(generation);
+        let runtime =
+            Runtime::<E>::start(&found.generation, found.rank, Bind::from(self.bind)).map_err(Failure::new)?;
+        if let Some(address) = self.channel.filter(|_| found.generation.credentials.channels.is_some()) {
+            let failed =
+                |error| format!("the channel's port {address} cannot be had: {error}; choose another with --channel");
+            channel::open(address, &runtime).map_err(failed).map_err(Failure::new)?;
+        }
+        drop(found);
         if let Some(peering) = self.peering {
             runtime.join(peering).map_err(Failure::new)?;
         }

@@ -25,6 +25,9 @@ pub struct ServeArgs {
     /// Address of the admin port: health, metrics, status
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:9901")]
     admin: SocketAddr,
+    /// Address of the admin channel, for the operator; it exists where the credentials secure it
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9902")]
+    channel: SocketAddr,
     /// Address of the peer port, for the other replicas; it exists where the credentials secure it
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:9903")]
     peer: SocketAddr,
@@ -41,11 +44,11 @@ pub struct ServeArgs {
 
 /// Serves until a signal asks to leave.
 pub fn serve<E: Engine>(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let ServeArgs { snapshot_dir, credentials_dir, bind, admin, peer, advertise, peers, log_level } = args;
+    let ServeArgs { snapshot_dir, credentials_dir, bind, admin, channel, peer, advertise, peers, log_level } = args;
     let source = Directories { snapshot: snapshot_dir, credentials: credentials_dir };
     telemetry::init(LogFormat::Json, log_level.as_deref())
         .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
     let advertise = advertise.map(|advertise| advertise.with_port(peer.port()));
     let peering = advertise.map(|advertise| Peering { bind: peer, advertise, peers });
-    Host { bind, admin, admin_may_move: false, peering }.run::<E, _>(source, |_| {})
+    Host { bind, admin, admin_may_move: false, channel: Some(channel), peering }.run::<E, _>(source, |_| {})
 }

@@ -1,7 +1,7 @@
 //! The data plane as what surrounds it sees it, and what it tells people about itself.
 
 use super::catalog::{Catalog, Conflict, ListKind};
-use super::config::Engine;
+use super::config::{Engine, EngineReport};
 use super::error::GatewayError;
 use super::metrics::Metrics;
 use super::peers::peering::{JoinError, Peering};
@@ -27,6 +27,12 @@ impl Engine for Gateway {
 
     fn set_peers(&self, peers: &BTreeSet<Endpoint>) {
         Self::set_peers(self, peers);
+    }
+
+    fn set_endpoints(&self, _: &std::collections::BTreeMap<crate::ir::ids::ObjectId, BTreeSet<Endpoint>>) {}
+
+    fn report(&self) -> EngineReport {
+        EngineReport::default()
     }
 
     fn status(&self) -> serde_json::Value {

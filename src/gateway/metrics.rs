@@ -4,9 +4,11 @@
 //! applied, and time their calls through [`ServerMetrics`] and [`BackendMetrics`]. Every label is bounded by the
 //! configuration or by a fixed list of words; names that clients or servers choose (tools, sessions) are no labels.
 
+mod channel;
 mod method;
 mod process;
 
+pub use channel::ChannelRequest;
 pub use method::MethodClass;
 
 use super::error::Kind;
@@ -48,6 +50,7 @@ pub struct Metrics {
     connections_open: IntGaugeVec,
     reloads: IntCounterVec,
     generation: IntGaugeVec,
+    channel_requests: IntCounterVec,
     /// Live sessions of legacy clients.
     pub sessions_open: IntGauge,
     /// Sessions ever begun.
@@ -113,6 +116,7 @@ impl Metrics {
             connections_open: r.gauges("mcp_gateway_connections_open", "Open client connections.", &["listener"])?,
             reloads: r.counters("mcp_gateway_reloads_total", "Generations read, by whether they were applied.", &["outcome"])?,
             generation: r.gauges("mcp_gateway_generation_info", "1 for the generation that is served.", &["hash"])?,
+            channel_requests: r.counters("mcp_gateway_channel_requests_total", "Requests of the operator over the admin channel.", &["request", "outcome"])?,
             sessions_open: r.add(IntGauge::new("mcp_gateway_sessions_open", "Live sessions of legacy clients.")?)?,
             sessions: r.add(IntCounter::new("mcp_gateway_sessions_total", "Sessions of legacy clients ever begun.")?)?,
             sessions_adopted: r.add(IntCounter::new("mcp_gateway_sessions_adopted_total", "Sessions taken up from replicas that are gone.")?)?,
@@ -192,6 +196,11 @@ impl Metrics {
     /// Counts a generation that was refused.
     pub fn generation_refused(&self) {
         self.reloads.with_label_values(&["refused"]).inc();
+    }
+
+    /// Counts a request over the admin channel.
+    pub fn channel_request(&self, request: ChannelRequest, outcome: &str) {
+        self.channel_requests.with_label_values(&[request.word(), outcome]).inc();
     }
 
     /// Forgets the series of routes, servers, backends and listeners that are no longer configured: without this, every

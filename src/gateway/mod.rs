@@ -8,6 +8,7 @@
 pub mod adapter;
 pub mod admin;
 pub mod catalog;
+pub mod channel;
 pub mod config;
 pub mod downstream;
 mod engine;

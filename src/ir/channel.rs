@@ -3,9 +3,12 @@
 //! HTTPS to each pod, with a certificate that is pinned from the gateway's own Secret, and a bearer token. The operator pushes
 //! a generation and the addresses of backends and peers; the gateway answers with reports.
 
+use super::generation::{self, GenerationError, decode_snapshot, encode_snapshot, hexadecimal};
 use super::ids::ObjectId;
 use super::secrets::Credentials;
 use super::snapshot::Endpoint;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SERVER_NAME: &str = "mcp-gateway.internal";
 
 /// `PUT` a [`Generation`]: 200 with a [`Report`] once it is served (also if it was already), 422 with a [`Report`] that says
-/// under `refused` why it is not.
+/// under `refused` why it is not. 409, with a [`Report`], when the gateway was given a later revision; 503, with a [`Report`],
+/// when it takes its leave.
 pub const GENERATION_PATH: &str = "/v1/generation";
 
 /// `PUT` [`Endpoints`]: 200 with a [`Report`].
 pub const ENDPOINTS_PATH: &str = "/v1/endpoints";
 
 /// `GET` a [`Report`]. With `?after=N&wait=S` the answer waits up to S seconds (at the most [`MAX_WAIT_SECONDS`]) for a report
-/// whose sequence is above N.
+/// whose sequence is not N.
 pub const REPORT_PATH: &str = "/v1/report";
 
 /// The longest wait for a new report, in seconds: below the usual idle timeouts of what stands between.
@@ -38,6 +42,33 @@ pub struct Generation {
     pub snapshot: String,
     /// The credentials that go with it.
     pub credentials: Credentials,
+    /// How new it is, as its [`generation::Stamp`] says. A gateway never goes back to a lower one.
+    pub revision: u64,
+}
+
+/// A pushed generation that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The snapshot is not base64.
+    #[error("the snapshot is not valid base64")]
+    Encoding,
+    /// It is not a snapshot.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+}
+
+impl Generation {
+    /// Packs a generation up to be pushed.
+    pub fn pack(generation: &generation::Generation, revision: u64) -> Result<Self, GenerationError> {
+        let snapshot = STANDARD.encode(encode_snapshot(&generation.snapshot)?);
+        Ok(Self { snapshot, credentials: generation.credentials.clone(), revision })
+    }
+
+    /// Unpacks what was pushed.
+    pub fn unpack(self) -> Result<generation::Generation, PushError> {
+        let snapshot = STANDARD.decode(self.snapshot).map_err(|_| PushError::Encoding)?;
+        Ok(generation::Generation { snapshot: decode_snapshot(&snapshot)?, credentials: self.credentials })
+    }
 }
 
 /// Addresses that change more often than what is served, and are no part of a generation.
@@ -57,7 +88,7 @@ impl Endpoints {
     /// Names this set of addresses: 16 hexadecimal digits.
     pub fn hash(&self) -> String {
         let digest = Sha256::digest(serde_json::to_vec(self).unwrap_or_default());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&digest[..8])
     }
 }
 
@@ -73,6 +104,8 @@ pub struct Report {
     pub version: String,
     /// The hash of the generation it serves.
     pub generation: String,
+    /// The highest revision it was given, whether it serves it or not.
+    pub revision: u64,
     /// The generation that it was given last and does not serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,

@@ -1,13 +1,14 @@
 //! A generation: a snapshot with its credentials, its hash, and its form on disk.
 //!
 //! In a pod the snapshot is a compressed key of a `ConfigMap` and the credentials a key of a `Secret`, each mounted as a
-//! directory.
+//! directory. Beside the credentials is a [`Stamp`].
 
 use super::secrets::Credentials;
 use super::snapshot::{OLDEST_SNAPSHOT_VERSION, SNAPSHOT_VERSION, Snapshot};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -17,6 +18,9 @@ pub const SNAPSHOT_FILE: &str = "snapshot.json.gz";
 
 /// File (and `Secret` key) of the credentials: JSON, values in base64.
 pub const CREDENTIALS_FILE: &str = "credentials.json";
+
+/// File (and `Secret` key) of the [`Stamp`]: JSON.
+pub const STAMP_FILE: &str = "stamp.json";
 
 /// The largest compressed snapshot that is published, in bytes: a `ConfigMap` holds 1 MiB with all its metadata.
 pub const MAX_SNAPSHOT_BYTES: usize = 900 * 1024;
@@ -50,12 +54,51 @@ pub enum GenerationError {
         /// Column of the mistake, from 1.
         column: usize,
     },
+    /// Not the JSON of a stamp.
+    #[error("the stamp is malformed: {0}")]
+    Stamp(#[source] serde_json::Error),
     /// Written by a build too new or too old.
     #[error("the snapshot has format {found}; this gateway reads {OLDEST_SNAPSHOT_VERSION} to {SNAPSHOT_VERSION}")]
     Version {
         /// The format found.
         found: u32,
     },
+}
+
+/// Says which snapshot the credentials beside it belong to, and how new the two are.
+///
+/// A pod sees changes of the `ConfigMap` and of the `Secret` one after the other, and both up to a minute after the same
+/// generation was pushed to it. With the stamp it can tell a pair from two halves, and a late one from a new one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stamp {
+    /// Grows with every generation of a gateway: milliseconds since the Unix epoch, or one more than that of the generation
+    /// before, whichever is greater.
+    pub revision: u64,
+    /// SHA-256 of the compressed snapshot, in hexadecimal.
+    pub snapshot: String,
+}
+
+impl Stamp {
+    /// The stamp of the credentials that go with this compressed snapshot.
+    pub fn new(revision: u64, snapshot: &[u8]) -> Self {
+        Self { revision, snapshot: hexadecimal(&Sha256::digest(snapshot)) }
+    }
+
+    /// Whether this compressed snapshot is the one that is meant.
+    pub fn is_of(&self, snapshot: &[u8]) -> bool {
+        self.snapshot == hexadecimal(&Sha256::digest(snapshot))
+    }
+
+    /// Reads a stamp.
+    pub fn decode(bytes: &[u8]) -> Result<Self, GenerationError> {
+        serde_json::from_slice(bytes).map_err(GenerationError::Stamp)
+    }
+
+    /// Writes a stamp as it goes into a `Secret`.
+    pub fn encode(&self) -> Result<Vec<u8>, GenerationError> {
+        serde_json::to_vec(self).map_err(GenerationError::Stamp)
+    }
 }
 
 impl Generation {
@@ -78,12 +121,16 @@ impl Generation {
         outer.update(key);
         outer.update(keyed.finalize());
         hasher.update(outer.finalize());
-        hasher.finalize().iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(&hasher.finalize()[..8])
     }
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Compresses a snapshot as it goes into a `ConfigMap`. The same snapshot always gives the same bytes.
@@ -119,7 +166,7 @@ fn malformed_credentials(error: &serde_json::Error) -> GenerationError {
     GenerationError::Credentials { line: error.line(), column: error.column() }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct Versioned {
     version: u32,
 }

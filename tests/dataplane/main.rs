@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod bytes;
+mod channel;
 mod cli;
 mod drain;
 mod guard;

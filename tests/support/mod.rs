@@ -7,6 +7,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 pub mod balancer;
+pub mod channel;
 pub mod generation;
 pub mod http;
 pub mod mcp;

@@ -1,11 +1,13 @@
 //! `mcp-gateway` as a process, and what it logs.
 
+use super::channel::Channel;
 use super::generation;
 use super::http::{self, Answer};
 use super::{PATIENCE, within};
 use mcp_gateway_operator::ir::generation::{
-    CREDENTIALS_FILE, Generation, SNAPSHOT_FILE, encode_credentials, encode_snapshot,
+    CREDENTIALS_FILE, Generation, SNAPSHOT_FILE, STAMP_FILE, Stamp, encode_credentials, encode_snapshot,
 };
+use mcp_gateway_operator::ir::secrets::Channels;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::fs;
@@ -142,8 +144,13 @@ impl Gateway {
     pub async fn serve_with(generation: &Generation, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         write(home.path(), generation);
+        Self::serve_from(home, arguments).await
+    }
+
+    /// Starts it with the volumes that are in this directory.
+    pub async fn serve_from(home: TempDir, arguments: &[&str]) -> Self {
         let mut command = Command::new(GATEWAY);
-        command.arg("serve").args(["--bind", "127.0.0.1", "--admin", "127.0.0.1:0"]);
+        command.arg("serve").args(["--bind", "127.0.0.1", "--admin", "127.0.0.1:0", "--channel", "127.0.0.1:0"]);
         command.arg("--snapshot-dir").arg(home.path().join("snapshot"));
         command.arg("--credentials-dir").arg(home.path().join("credentials"));
         command.args(arguments).env_remove("RUST_LOG");
@@ -158,6 +165,11 @@ impl Gateway {
         self.process.logged(&what, |line| listening(line, listener)).await
     }
 
+    /// Where the operator reaches it.
+    pub async fn channel(&self, channels: &Channels) -> Channel {
+        Channel::new(self.address("channel").await, channels)
+    }
+
     /// Where the admin port is.
     pub fn admin(&self) -> SocketAddr {
         self.admin
@@ -166,6 +178,11 @@ impl Gateway {
     /// Writes a generation as the kubelet does: aside first, then in place by swapping a link.
     pub fn write(&self, generation: &Generation) {
         write(self.home.path(), generation);
+    }
+
+    /// Where its volumes are.
+    pub fn volumes(&self) -> Volumes<'_> {
+        Volumes(self.home.path())
     }
 
     /// Writes the two files of a generation as they are.
@@ -220,27 +237,56 @@ fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     if is_it { fields["address"].as_str()?.parse().ok() } else { None }
 }
 
+/// The two volumes of a pod, each of which changes by itself.
+#[derive(Clone, Copy)]
+pub struct Volumes<'a>(pub &'a Path);
+
+impl Volumes<'_> {
+    /// Writes the snapshot alone.
+    pub fn write_snapshot(self, generation: &Generation) {
+        let snapshot = encode_snapshot(&generation.snapshot).unwrap();
+        swap_in(&self.0.join("snapshot"), &[(SNAPSHOT_FILE, &snapshot)]);
+    }
+
+    /// Writes the credentials alone, stamped as the operator does.
+    pub fn write_credentials(self, generation: &Generation, revision: u64) {
+        let stamp = Stamp::new(revision, &encode_snapshot(&generation.snapshot).unwrap()).encode().unwrap();
+        let credentials = encode_credentials(&generation.credentials).unwrap();
+        swap_in(&self.0.join("credentials"), &[(CREDENTIALS_FILE, &credentials), (STAMP_FILE, &stamp)]);
+    }
+
+    /// Writes both, one after the other.
+    pub fn write(self, generation: &Generation, revision: u64) {
+        self.write_snapshot(generation);
+        self.write_credentials(generation, revision);
+    }
+}
+
 fn write(home: &Path, generation: &Generation) {
     let snapshot = encode_snapshot(&generation.snapshot).unwrap();
     write_files(home, &snapshot, &encode_credentials(&generation.credentials).unwrap());
 }
 
 fn write_files(home: &Path, snapshot: &[u8], credentials: &[u8]) {
-    swap_in(&home.join("credentials"), CREDENTIALS_FILE, credentials);
-    swap_in(&home.join("snapshot"), SNAPSHOT_FILE, snapshot);
+    swap_in(&home.join("credentials"), &[(CREDENTIALS_FILE, credentials)]);
+    swap_in(&home.join("snapshot"), &[(SNAPSHOT_FILE, snapshot)]);
 }
 
 /// A volume as the kubelet makes it: files are links into `..data`, which is a link to a directory.
-fn swap_in(volume: &Path, file: &str, content: &[u8]) {
+fn swap_in(volume: &Path, files: &[(&str, &[u8])]) {
     fs::create_dir_all(volume).unwrap();
     let fresh = tempfile::Builder::new().prefix("..version_").tempdir_in(volume).unwrap().keep();
-    fs::write(fresh.join(file), content).unwrap();
+    for (file, content) in files {
+        fs::write(fresh.join(file), content).unwrap();
+    }
     let data = volume.join("..data");
     let before = fs::read_link(&data).ok();
     symlink(&fresh, volume.join("..data_tmp")).unwrap();
     fs::rename(volume.join("..data_tmp"), &data).unwrap();
-    if !volume.join(file).exists() {
-        symlink(Path::new("..data").join(file), volume.join(file)).unwrap();
+    for (file, _) in files {
+        if !volume.join(file).exists() {
+            symlink(Path::new("..data").join(file), volume.join(file)).unwrap();
+        }
     }
     if let Some(before) = before {
         fs::remove_dir_all(before).unwrap();

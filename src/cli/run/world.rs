@@ -6,7 +6,7 @@ use crate::api::conditions::{ConditionStatus, Finding};
 use crate::cli::Failure;
 use crate::cli::manifests::check;
 use crate::cli::mcp_json::{ImportOptions, Imported, Purpose, is_mcp_json, manifests_from_mcp_json};
-use crate::gateway::config::Source;
+use crate::gateway::config::{Found, Rank, Source, Unread};
 use crate::ir::generation::Generation;
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::{Credentials, PrivateBytes};
@@ -182,7 +182,16 @@ impl Source for World {
         parents.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn read(&self) -> Result<Generation, String> {
+    fn read(&self) -> Result<Found, Unread> {
+        let rank = Rank::default();
+        let found = self.current().map(|generation| Found { generation, rank });
+        found.map_err(|reason| Unread::Unusable { reason, rank })
+    }
+}
+
+impl World {
+    /// What the files say now. It is put together again only when they changed.
+    fn current(&self) -> Result<Generation, String> {
         let texts = self.texts()?;
         let mut last = self.last.lock();
         if let Some(before) = last.as_ref().filter(|before| before.texts == texts) {
@@ -350,7 +359,7 @@ spec:
         let first = Source::read(&world).unwrap();
         assert_eq!(Source::read(&world).unwrap(), first);
         std::fs::write(home.path().join("a.yaml"), MANIFESTS.replace("8080", "8081")).unwrap();
-        assert_eq!(Source::read(&world).unwrap().snapshot.listeners[0].port, 8081);
+        assert_eq!(Source::read(&world).unwrap().generation.snapshot.listeners[0].port, 8081);
         assert_eq!(world.directories(), [home.path()]);
     }
 }

@@ -112,6 +112,7 @@ async fn config<E: Engine>(State(runtime): State<Arc<Runtime<E>>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::config::Rank;
     use crate::gateway::config::fake::{Fake, generation, get};
     use std::net::{IpAddr, Ipv4Addr};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,7 +120,7 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn started() -> (SocketAddr, Arc<Runtime<Fake>>) {
-        let runtime = Runtime::start(&generation(&["http"]), Bind::Address(LOOPBACK)).unwrap();
+        let runtime = Runtime::start(&generation(&["http"]), Rank::default(), Bind::Address(LOOPBACK)).unwrap();
         let listener = bind(SocketAddr::new(LOOPBACK, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Arc::clone(&runtime)));

@@ -1,14 +1,15 @@
 //! A request path that answers everything with 200, for tests of what surrounds it.
 
-use super::runtime::Engine;
+use super::runtime::{Engine, EngineReport};
 use crate::gateway::downstream::body::ResponseBody;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::listener::{ConnectionInfo, Handler};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::peers::peering::{JoinError, Peering};
+use crate::ir::channel::{BackendReport, SERVER_NAME};
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
-use crate::ir::secrets::{Credentials, PrivateBytes};
+use crate::ir::secrets::{Channels, Credentials, PrivateBytes};
 use crate::ir::snapshot::{
     Drain, Endpoint, Limits, Listener, Protocol, SNAPSHOT_VERSION, Sessions, Snapshot, Timeouts,
 };
@@ -24,6 +25,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 /// Remembers what it was told. It refuses generations that have a listener named `refused`.
 pub(crate) struct Fake {
     pub(crate) calls: Mutex<Vec<&'static str>>,
+    /// How many addresses each backend has.
+    known: Mutex<EngineReport>,
 }
 
 impl Handler for Fake {
@@ -34,7 +37,7 @@ impl Handler for Fake {
 
 impl Engine for Fake {
     fn start(generation: &Generation, metrics: Arc<Metrics>) -> Result<Arc<Self>, GatewayError> {
-        let fake = Self { calls: Mutex::default() };
+        let fake = Self { calls: Mutex::default(), known: Mutex::default() };
         metrics.generation_applied(&fake.apply(generation)?);
         Ok(Arc::new(fake))
     }
@@ -52,6 +55,15 @@ impl Engine for Fake {
 
     fn set_peers(&self, _: &BTreeSet<Endpoint>) {}
 
+    fn set_endpoints(&self, backends: &BTreeMap<ObjectId, BTreeSet<Endpoint>>) {
+        self.known.lock().backends = backends.iter().map(|(id, addresses)| (id.clone(), known(addresses))).collect();
+    }
+
+    fn report(&self) -> EngineReport {
+        let known = self.known.lock();
+        EngineReport { backends: known.backends.clone(), routes: BTreeMap::new() }
+    }
+
     fn status(&self) -> serde_json::Value {
         serde_json::json!([])
     }
@@ -67,6 +79,21 @@ impl Engine for Fake {
     async fn shutdown(&self) {
         self.calls.lock().push("shutdown");
     }
+}
+
+/// What secures the channels of a gateway.
+pub(crate) fn channels(token: &str) -> Channels {
+    let issued = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
+    Channels {
+        certificate: PrivateBytes::new(issued.cert.pem()),
+        private_key: PrivateBytes::new(issued.signing_key.serialize_pem()),
+        admin_token: PrivateBytes::new(token.as_bytes()),
+        peer_token: PrivateBytes::new(*b"peer"),
+    }
+}
+
+fn known(addresses: &BTreeSet<Endpoint>) -> BackendReport {
+    BackendReport { endpoints: u32::try_from(addresses.len()).unwrap(), ..BackendReport::default() }
 }
 
 /// A generation with these listeners, each on a free port.

@@ -1,19 +1,25 @@
 //! A running gateway: the request path, its listeners, and the generation that both serve.
 
 use super::consistency::{Inconsistent, check};
+use super::rank::Rank;
+use crate::gateway::channel::door::{Door, DoorError};
 use crate::gateway::error::GatewayError;
 use crate::gateway::listener::socket::Bind;
 use crate::gateway::listener::{BoundListener, Handler, ListenError, Listeners};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::peers::peering::{JoinError, Peering};
+use crate::ir::channel::{self, BackendReport, Endpoints, Report, RouteReport};
 use crate::ir::generation::Generation;
+use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::{Endpoint, Snapshot};
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
 
 /// The request path, as what surrounds it sees it.
 pub trait Engine: Handler + Sized {
@@ -25,6 +31,11 @@ pub trait Engine: Handler + Sized {
     fn join(&self, peering: Peering) -> Result<(), JoinError>;
     /// These are the peer ports of this gateway's replicas from now on, its own among them or not.
     fn set_peers(&self, peers: &BTreeSet<Endpoint>);
+    /// Reaches backends at these addresses from now on, and those that are not named, or have none, where their spec says.
+    /// Connections and sessions with addresses that stay are kept.
+    fn set_endpoints(&self, backends: &BTreeMap<ObjectId, BTreeSet<Endpoint>>);
+    /// What is known of backends and routes, for the operator.
+    fn report(&self) -> EngineReport;
     /// Routes, their servers and backends, for people.
     fn status(&self) -> serde_json::Value;
     /// Takes nothing on that lasts, such as sessions, and hands over what can be; what is in flight goes on.
@@ -33,6 +44,28 @@ pub trait Engine: Handler + Sized {
     fn close_streams(&self);
     /// Ends everything.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The part of a [`Report`] that the request path knows.
+#[derive(Debug, Default)]
+pub struct EngineReport {
+    /// By backend of the generation.
+    pub backends: BTreeMap<ObjectId, BackendReport>,
+    /// By route of the generation.
+    pub routes: BTreeMap<ObjectId, RouteReport>,
+}
+
+/// What became of a generation that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is served.
+    Served,
+    /// It is not, and the last good one is.
+    Refused,
+    /// Something newer was offered before.
+    Superseded,
+    /// Nothing changes any more: the gateway takes its leave.
+    Leaving,
 }
 
 /// A generation that is not served.
@@ -44,6 +77,12 @@ pub enum Refused {
     /// Its routes or backends cannot be served.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// The admin channel cannot be secured with its credentials.
+    #[error(transparent)]
+    Channel(#[from] DoorError),
+    /// The start of the process cannot be named.
+    #[error("the system has no random numbers")]
+    Random,
     /// It contradicts itself.
     #[error(transparent)]
     Inconsistent(#[from] Inconsistent),
@@ -54,6 +93,8 @@ pub enum Refused {
 
 /// What is served, and what was refused last.
 struct Applied {
+    /// Of the newest generation that was offered, served or not.
+    rank: Rank,
     hash: String,
     snapshot: Arc<Snapshot>,
     since: SystemTime,
@@ -92,25 +133,46 @@ pub struct Runtime<E> {
     metrics: Arc<Metrics>,
     /// Locked while a generation is applied: one after the other.
     applied: Mutex<Applied>,
+    /// What secures the admin channel.
+    door: ArcSwapOption<Door>,
+    /// The hash of the addresses that were told last.
+    endpoints: Mutex<String>,
+    /// Names this start of the process.
+    boot: String,
+    /// Told when there is something to report at once.
+    changed: Notify,
     draining: AtomicBool,
 }
 
 impl<E: Engine> Runtime<E> {
     /// Serves a first generation. Must run inside a tokio runtime.
-    pub fn start(generation: &Generation, bind: Bind) -> Result<Arc<Self>, Refused> {
+    pub fn start(generation: &Generation, rank: Rank, bind: Bind) -> Result<Arc<Self>, Refused> {
         check(&generation.snapshot)?;
+        let door = Door::of(generation, None)?;
+        let mut boot = [0; 8];
+        getrandom::fill(&mut boot).map_err(|_| Refused::Random)?;
         let metrics = Metrics::new()?;
         let engine = E::start(generation, Arc::clone(&metrics))?;
         let listeners = Listeners::new(bind, Arc::clone(&engine), Arc::clone(&metrics));
         listeners.commit(listeners.prepare(generation)?);
         let applied = Applied {
+            rank,
             hash: generation.hash(),
             snapshot: Arc::new(generation.snapshot.clone()),
             since: SystemTime::now(),
             refused: None,
         };
-        let draining = AtomicBool::new(false);
-        Ok(Arc::new(Self { engine, listeners, metrics, applied: Mutex::new(applied), draining }))
+        Ok(Arc::new(Self {
+            engine,
+            listeners,
+            metrics,
+            applied: Mutex::new(applied),
+            door: ArcSwapOption::new(door),
+            endpoints: Mutex::default(),
+            boot: format!("{:016x}", u64::from_be_bytes(boot)),
+            changed: Notify::new(),
+            draining: AtomicBool::new(false),
+        }))
     }
 
     /// Joins the other replicas of this gateway.
@@ -118,54 +180,84 @@ impl<E: Engine> Runtime<E> {
         self.engine.join(peering)
     }
 
-    /// These are the peer ports of this gateway's replicas from now on.
-    pub fn set_peers(&self, peers: &BTreeSet<Endpoint>) {
-        self.engine.set_peers(peers);
+    /// Reaches backends and the other replicas at these addresses from now on.
+    pub fn set_endpoints(&self, endpoints: &Endpoints) {
+        // One after the other, so that what is reported is what came last.
+        let mut hash = self.endpoints.lock();
+        self.engine.set_endpoints(&endpoints.backends);
+        self.engine.set_peers(&endpoints.peers);
+        *hash = endpoints.hash();
+        self.changed.notify_one();
     }
 
-    /// Serves this generation from now on, unless it is the one that is served, or was refused already. A refusal leaves
-    /// everything as it was, and is logged, counted and shown.
-    pub fn offer(&self, generation: &Generation) {
+    /// Serves this generation from now on, unless it is the one that is served, was refused already, or is older than one that
+    /// was offered. A refusal leaves everything as it was, and is logged, counted and shown.
+    pub fn offer(&self, generation: &Generation, rank: Rank) -> Verdict {
         let mut applied = self.applied.lock();
+        if let Some(verdict) = self.unheard(&mut applied, rank) {
+            return verdict;
+        }
         let hash = generation.hash();
         if hash == applied.hash {
             // The source is back at what is served: nothing is wrong any more.
             applied.refused = None;
-            return;
+            return Verdict::Served;
         }
         if applied.refused.as_ref().is_some_and(|refused| refused.generation.as_ref() == Some(&hash)) {
-            return;
+            return Verdict::Refused;
         }
         match self.apply(generation) {
             Ok(()) => {
                 tracing::info!(generation = hash, before = applied.hash, "generation applied");
                 let snapshot = Arc::new(generation.snapshot.clone());
-                *applied = Applied { hash, snapshot, since: SystemTime::now(), refused: None };
+                *applied = Applied { rank, hash, snapshot, since: SystemTime::now(), refused: None };
+                Verdict::Served
             }
             Err(refused) => self.record(&mut applied, Some(hash), refused.to_string()),
         }
     }
 
+    /// The answer to what is not even looked at; anything else is the newest from now on.
+    fn unheard(&self, applied: &mut Applied, rank: Rank) -> Option<Verdict> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some(Verdict::Leaving);
+        }
+        if rank < applied.rank {
+            tracing::debug!(?rank, newest = ?applied.rank, "an older generation came late; passed over");
+            return Some(Verdict::Superseded);
+        }
+        applied.rank = rank;
+        self.changed.notify_one();
+        None
+    }
+
     fn apply(&self, generation: &Generation) -> Result<(), Refused> {
         check(&generation.snapshot)?;
+        let door = Door::of(generation, self.door.load_full())?;
         let prepared = self.listeners.prepare(generation)?;
         self.engine.apply(generation)?;
         self.listeners.commit(prepared);
+        self.door.store(door);
         Ok(())
     }
 
     /// Takes note of a generation that could not be read.
-    pub fn unreadable(&self, reason: String) {
+    pub fn unreadable(&self, reason: String, rank: Rank) -> Verdict {
         let mut applied = self.applied.lock();
-        if applied.refused.as_ref().is_none_or(|refused| refused.reason != reason) {
-            self.record(&mut applied, None, reason);
+        if let Some(verdict) = self.unheard(&mut applied, rank) {
+            return verdict;
         }
+        if applied.refused.as_ref().is_some_and(|refused| refused.reason == reason) {
+            return Verdict::Refused;
+        }
+        self.record(&mut applied, None, reason)
     }
 
-    fn record(&self, applied: &mut Applied, generation: Option<String>, reason: String) {
+    fn record(&self, applied: &mut Applied, generation: Option<String>, reason: String) -> Verdict {
         tracing::error!(generation, reason, serving = applied.hash, "generation refused; the last good one stays");
         self.metrics.generation_refused();
         applied.refused = Some(LastRefused { generation, reason, at: timestamp(SystemTime::now()) });
+        Verdict::Refused
     }
 
     /// Whether clients should come here, and why not.
@@ -174,7 +266,40 @@ impl<E: Engine> Runtime<E> {
         if self.draining.load(Ordering::Relaxed) { Err("draining") } else { Ok(()) }
     }
 
-    /// For people and for the operator.
+    /// For the operator. Its sequence is not for this to know.
+    pub fn report(&self) -> Report {
+        let EngineReport { backends, routes } = self.engine.report();
+        let endpoints = self.endpoints.lock().clone();
+        let applied = self.applied.lock();
+        let refused = applied
+            .refused
+            .as_ref()
+            .map(|refused| channel::Refused { generation: refused.generation.clone(), reason: refused.reason.clone() });
+        Report {
+            sequence: 0,
+            boot: self.boot.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: applied.hash.clone(),
+            revision: applied.rank.revision(),
+            refused,
+            endpoints,
+            draining: self.draining.load(Ordering::Relaxed),
+            backends,
+            routes,
+        }
+    }
+
+    /// Returns when something has changed that is worth a report at once. One at a time may wait for it.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What secures the admin channel, if anything does.
+    pub(crate) fn door(&self) -> Option<Arc<Door>> {
+        self.door.load_full()
+    }
+
+    /// For people.
     pub fn status(&self) -> Status {
         let applied = self.applied.lock();
         Status {
@@ -210,6 +335,7 @@ impl<E: Engine> Runtime<E> {
         let drain = self.snapshot().drain.clone();
         self.draining.store(true, Ordering::Relaxed);
         self.metrics.draining.set(1);
+        self.changed.notify_one();
         self.listeners.start_draining();
         // Said once it is true: whoever reads it may look at once.
         tracing::info!(min_duration_ms = drain.min_duration_ms, timeout_ms = drain.timeout_ms, "draining");
@@ -240,36 +366,81 @@ mod tests {
     #[tokio::test]
     async fn the_last_good_generation_stays_whatever_comes() {
         let first = generation(&["a"]);
-        let runtime = Runtime::<Fake>::start(&first, LOOPBACK).unwrap();
+        let runtime = Runtime::<Fake>::start(&first, Rank::default(), LOOPBACK).unwrap();
         assert_eq!(status(&runtime)["generation"], first.hash());
 
         // The listeners could serve it, the engine cannot: neither may have changed.
-        runtime.offer(&generation(&["a", "refused"]));
+        runtime.offer(&generation(&["a", "refused"]), Rank::default());
         let after = status(&runtime);
         assert_eq!(after["generation"], first.hash());
         assert_eq!(after["lastRefused"]["reason"], "no such backend");
         assert_eq!(after["listeners"].as_array().unwrap().len(), 1);
-        runtime.offer(&generation(&["a", "refused"]));
+        runtime.offer(&generation(&["a", "refused"]), Rank::default());
 
-        runtime.unreadable("not gzip".to_owned());
-        runtime.unreadable("not gzip".to_owned());
+        runtime.unreadable("not gzip".to_owned(), Rank::default());
+        runtime.unreadable("not gzip".to_owned(), Rank::default());
         assert_eq!(status(&runtime)["lastRefused"]["reason"], "not gzip");
         let page = runtime.metrics().render().unwrap();
         assert!(page.contains(r#"mcp_gateway_reloads_total{outcome="refused"} 2"#), "each counts once: {page}");
 
-        runtime.offer(&first);
+        runtime.offer(&first, Rank::default());
         assert!(status(&runtime).get("lastRefused").is_none(), "back at what is served");
         let second = generation(&["a", "b"]);
-        runtime.offer(&second);
+        runtime.offer(&second, Rank::default());
         let after = status(&runtime);
         assert_eq!((&after["generation"], runtime.bound().len()), (&second.hash().into(), 2));
+    }
+
+    #[tokio::test]
+    async fn nothing_old_replaces_anything_new() {
+        let named = |name| generation(&[name]);
+        let runtime = Runtime::<Fake>::start(&named("1"), Rank::mounted(1), LOOPBACK).unwrap();
+        let offer = |name, rank| (runtime.offer(&named(name), rank), runtime.report().generation);
+        let served = |name| (Verdict::Served, named(name).hash());
+        let superseded = |name| (Verdict::Superseded, named(name).hash());
+
+        assert_eq!(offer("3", Rank::pushed(3)), served("3"));
+        for (late, rank) in
+            [("1", Rank::mounted(1)), ("2", Rank::mounted(2)), ("2", Rank::pushed(2)), ("0", Rank::mounted(0))]
+        {
+            assert_eq!(offer(late, rank), superseded("3"), "{late} at {rank:?}");
+        }
+        // The mounts catch up, and overtake an operator that cannot push.
+        assert_eq!(offer("3", Rank::mounted(3)), superseded("3"));
+        assert_eq!(offer("4", Rank::mounted(4)), served("4"));
+        assert_eq!(offer("4", Rank::pushed(4)), served("4"));
+        // Back to what was served before, as a new revision.
+        assert_eq!(offer("3", Rank::pushed(5)), served("3"));
+        assert_eq!(offer("4", Rank::mounted(4)), superseded("3"));
+
+        // What was refused is not forgotten because of what was there before it.
+        assert_eq!(offer("refused", Rank::pushed(6)), (Verdict::Refused, named("3").hash()));
+        assert_eq!(offer("3", Rank::mounted(5)), superseded("3"));
+        assert_eq!(runtime.unreadable("not gzip".to_owned(), Rank::mounted(5)), Verdict::Superseded);
+        let report = runtime.report();
+        assert_eq!((report.refused.unwrap().reason, report.revision), ("no such backend".to_owned(), 6));
+        assert_eq!(offer("refused", Rank::mounted(7)), (Verdict::Refused, named("3").hash()));
+        assert_eq!(offer("3", Rank::pushed(8)), served("3"));
+        assert_eq!(runtime.report().refused, None);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_numbered_yields_to_the_first_push() {
+        let named = |name| generation(&[name]);
+        let runtime = Runtime::<Fake>::start(&named("a"), Rank::mounted(0), LOOPBACK).unwrap();
+        assert_eq!(runtime.offer(&named("b"), Rank::mounted(0)), Verdict::Served);
+        assert_eq!(runtime.offer(&named("c"), Rank::pushed(0)), Verdict::Served);
+        assert_eq!(runtime.offer(&named("d"), Rank::mounted(0)), Verdict::Superseded);
+        assert_eq!(runtime.offer(&named("d"), Rank::pushed(0)), Verdict::Served);
+        runtime.drain().await;
+        assert_eq!(runtime.offer(&named("e"), Rank::pushed(9)), Verdict::Leaving);
     }
 
     #[tokio::test]
     async fn a_drain_goes_through_its_phases_in_order() {
         let mut generation = generation(&["a"]);
         generation.snapshot.drain.min_duration_ms = 20;
-        let runtime = Runtime::<Fake>::start(&generation, LOOPBACK).unwrap();
+        let runtime = Runtime::<Fake>::start(&generation, Rank::default(), LOOPBACK).unwrap();
         let address = runtime.bound()[0].address;
         assert_eq!(runtime.ready(), Ok(()));
         let draining = tokio::spawn({
@@ -287,7 +458,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_first_generation_that_cannot_be_served_is_an_error() {
-        let refused = Runtime::<Fake>::start(&generation(&["refused"]), LOOPBACK).err().unwrap();
+        let refused = Runtime::<Fake>::start(&generation(&["refused"]), Rank::default(), LOOPBACK).err().unwrap();
         assert_eq!(refused.to_string(), "no such backend");
     }
 }
