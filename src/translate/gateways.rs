@@ -2,7 +2,7 @@
 
 use super::access::{self, Verdict};
 use super::attach::Attachment;
-use super::backends::CheckedBackend;
+use super::backends::{self, CheckedBackend};
 use super::claims::{Claims, Site};
 use super::facts::Mode;
 use super::infra::{self, or_paused};
@@ -18,8 +18,8 @@ use crate::api::conditions::Reason;
 use crate::ir::generation::MAX_SNAPSHOT_BYTES;
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::GatewayInfra;
-use crate::ir::snapshot::{Access, Route, SNAPSHOT_VERSION, Snapshot};
-use std::collections::BTreeMap;
+use crate::ir::snapshot::{Access, Endpoint, Route, SNAPSHOT_VERSION, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A gateway with what is decided about itself, before any route is looked at.
 pub(super) struct CheckedGateway<'a> {
@@ -89,11 +89,24 @@ pub(super) fn assemble<'a>(
             ));
         }
     }
+    let endpoints = endpoints(&snapshot, world);
     let infra = infra.cloned().map(|infra| GatewayInfra {
-        destinations: infra.destinations.as_ref().map(|_| infra::of_snapshot(&snapshot, world.backends)),
+        destinations: infra.destinations.as_ref().map(|_| infra::of_snapshot(&snapshot, &endpoints, world.backends)),
         ..infra
     });
-    (plan(gateway, Some(snapshot), infra, &outcomes), outcomes)
+    (GatewayPlan { endpoints, ..plan(gateway, Some(snapshot), infra, &outcomes) }, outcomes)
+}
+
+/// The ready addresses of what a snapshot serves; none on a laptop, where nobody knows more than the spec.
+fn endpoints(snapshot: &Snapshot, world: &World<'_>) -> BTreeMap<ObjectId, BTreeSet<Endpoint>> {
+    if matches!(world.inputs.mode, Mode::Laptop(_)) {
+        return BTreeMap::new();
+    }
+    let ready = |id: &ObjectId| {
+        let backend = world.backends.get(id)?;
+        Some(backends::endpoints::ready(id, backend.spec, &world.inputs.facts)).filter(|ready| !ready.is_empty())
+    };
+    snapshot.backends.keys().filter_map(|id| Some((id.clone(), ready(id)?))).collect()
 }
 
 /// The settings of a gateway that can be run, and what to deploy for it: both make sense, and there is at least one listener
@@ -253,6 +266,7 @@ fn plan(
     let is_accepted = |route: &&Route| matches!(outcomes.get(&route.id), Some(Outcome::Served { .. }));
     let attached: Vec<&Route> = snapshot.iter().flat_map(|snapshot| &snapshot.routes).filter(is_accepted).collect();
     GatewayPlan {
+        endpoints: BTreeMap::new(),
         secrets: snapshot.as_ref().map(secrets::named_by).unwrap_or_default(),
         attached_routes: attached.len(),
         conditions: vec![or_paused(accepted, infra.as_ref().map(|infra| &infra.rollout)), resolved_refs(&refs)],

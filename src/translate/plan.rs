@@ -3,7 +3,7 @@
 use crate::api::conditions::Finding;
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::infra::{BackendInfra, GatewayInfra};
-use crate::ir::snapshot::Snapshot;
+use crate::ir::snapshot::{Endpoint, Snapshot};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,10 @@ pub struct GatewayPlan {
     /// What to deploy for it; absent when the gateway itself is not acceptable (what is deployed then stays), and on a laptop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub infra: Option<GatewayInfra>,
+    /// Ready addresses of backends in the snapshot, as far as they are known: told to the gateway apart from the snapshot, which
+    /// does not change with every pod.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<ObjectId, BTreeSet<Endpoint>>,
     /// The credentials that go with the snapshot: exactly the keys it names.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretKey>,

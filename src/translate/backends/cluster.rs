@@ -27,18 +27,13 @@ fn inside(transport: Transport, path: &str, endpoints: Vec<Endpoint>) -> Target 
     Target::Http { transport, endpoints, path: path.to_owned(), host: None, tls: None, addresses: AddressPolicy::Any }
 }
 
-/// Ready pods, or the headless Service's name while none is known: the data plane resolves it again and again.
+/// The headless Service of the pods: the data plane resolves its name again and again, unless it is told who is ready.
 fn pods(candidate: &Candidate<'_>, port: u16) -> Vec<Endpoint> {
-    let ready = candidate.facts.pods.get(candidate.id).into_iter().flatten();
-    let endpoints: Vec<Endpoint> = ready.map(|host| Endpoint { host: host.clone(), port }).collect();
-    if !endpoints.is_empty() {
-        return endpoints;
-    }
     let service = ObjectId::new(&candidate.id.namespace, backend_objects(&candidate.id.name));
     vec![Endpoint { host: service_host(&service), port }]
 }
 
-/// The endpoints behind a Service's port, not its one virtual address: health and load are per endpoint.
+/// The Service's own name: who is behind it, the data plane is told apart from this.
 fn service(candidate: &Candidate<'_>, server: &ServiceServer) -> Result<Vec<Endpoint>, Unusable> {
     let id = ObjectId::new(&candidate.id.namespace, &server.name);
     let missing = |message: String| Unusable::Unresolved(Problem::new(Reason::ServiceNotFound, message));
@@ -50,7 +45,7 @@ fn service(candidate: &Candidate<'_>, server: &ServiceServer) -> Result<Vec<Endp
         let message = format!("spec.service.name: Service {} is of type ExternalName; use spec.remote", server.name);
         return Err(Unusable::Unresolved(Problem::new(Reason::UnsupportedValue, message)));
     }
-    let Some(endpoints) = known.ports.get(&server.port) else {
+    if !known.ports.contains_key(&server.port) {
         let ports: Vec<String> = known.ports.keys().map(u16::to_string).collect();
         return Err(missing(format!(
             "spec.service.port: Service {} has no port {}; it has {}",
@@ -58,11 +53,8 @@ fn service(candidate: &Candidate<'_>, server: &ServiceServer) -> Result<Vec<Endp
             server.port,
             ports.join(", ")
         )));
-    };
-    if endpoints.is_empty() {
-        return Ok(vec![Endpoint { host: service_host(&id), port: server.port }]);
     }
-    Ok(endpoints.iter().cloned().collect())
+    Ok(vec![Endpoint { host: service_host(&id), port: server.port }])
 }
 
 /// A server outside, by its URL.

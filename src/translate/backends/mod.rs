@@ -1,6 +1,7 @@
 //! Backends: where each child server is, and with which credentials it is called.
 
 mod cluster;
+pub(super) mod endpoints;
 mod env;
 mod laptop;
 pub(super) mod stdio;

@@ -6,11 +6,11 @@ use crate::ir::snapshot::{Endpoint, Snapshot, Target};
 use crate::translate::backends::{CheckedBackend, Variant, variant};
 use crate::translate::naming::SHIM_PORT;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-/// Everything that whoever serves `snapshot` calls.
+/// Everything that whoever serves `snapshot` calls. `ready` are the addresses of its backends that are known.
 pub(in crate::translate) fn of_snapshot(
     snapshot: &Snapshot,
+    ready: &BTreeMap<ObjectId, BTreeSet<Endpoint>>,
     backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
 ) -> BTreeSet<Destination> {
     let one = |(id, served): (&ObjectId, &crate::ir::snapshot::Backend)| {
@@ -19,31 +19,28 @@ pub(in crate::translate) fn of_snapshot(
             Target::Process(_) => &[],
         };
         let Some(Ok(variant)) = backends.get(id).map(|backend| variant(backend.spec)) else { return BTreeSet::new() };
-        of_backend(id, variant, endpoints)
+        of_backend(id, variant, endpoints, ready.get(id))
     };
     snapshot.backends.iter().flat_map(one).collect()
 }
 
-fn of_backend(id: &ObjectId, variant: Variant<'_>, endpoints: &[Endpoint]) -> BTreeSet<Destination> {
+fn of_backend(
+    id: &ObjectId,
+    variant: Variant<'_>,
+    endpoints: &[Endpoint],
+    ready: Option<&BTreeSet<Endpoint>>,
+) -> BTreeSet<Destination> {
     let own = |port| BTreeSet::from([Destination::Backend { backend: id.clone(), port }]);
     match variant {
         Variant::Stdio(_) => own(SHIM_PORT),
         Variant::Http(server) => own(server.port),
         Variant::Service(_) => {
-            BTreeSet::from([Destination::Namespace { namespace: id.namespace.clone(), ports: pod_ports(endpoints) }])
+            // A policy is about pods, whose ports need not be the Service's own; while none is ready, they are not known.
+            let ports = ready.into_iter().flatten().map(|endpoint| endpoint.port).collect();
+            BTreeSet::from([Destination::Namespace { namespace: id.namespace.clone(), ports }])
         }
         Variant::Remote(_) => endpoints.iter().map(|endpoint| Destination::Public { port: endpoint.port }).collect(),
         Variant::ServerRef(_) => endpoints.iter().map(by_address).collect(),
-    }
-}
-
-/// The ports of a Service's pods, which need not be the Service's own. A policy is about pods, and a name among the addresses
-/// is the Service's, so then they are not known.
-fn pod_ports(endpoints: &[Endpoint]) -> BTreeSet<u16> {
-    if endpoints.iter().all(|endpoint| endpoint.host.parse::<IpAddr>().is_ok()) {
-        endpoints.iter().map(|endpoint| endpoint.port).collect()
-    } else {
-        BTreeSet::new()
     }
 }
 
