@@ -7,9 +7,10 @@ use super::metrics::Metrics;
 use super::peers::peering::{JoinError, Peering};
 use super::state::{Gateway, RouteState, ServerState};
 use crate::ir::generation::Generation;
+use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::Endpoint;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Engine for Gateway {
@@ -29,7 +30,9 @@ impl Engine for Gateway {
         Self::set_peers(self, peers);
     }
 
-    fn set_endpoints(&self, _: &std::collections::BTreeMap<crate::ir::ids::ObjectId, BTreeSet<Endpoint>>) {}
+    fn set_endpoints(&self, backends: &BTreeMap<ObjectId, BTreeSet<Endpoint>>) {
+        Self::set_endpoints(self, backends);
+    }
 
     fn report(&self) -> EngineReport {
         EngineReport::default()

@@ -19,6 +19,7 @@ use crate::ir::secrets::Channels as ChannelSecrets;
 use crate::ir::snapshot::{Endpoint, Limits, Route, Server, Snapshot, Timeouts};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
@@ -37,10 +38,15 @@ pub struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     closing: CancellationToken,
     closing_since: OnceLock<Instant>,
+    /// Addresses that the operator told. Locked while they or the generation change: one after the other.
+    endpoints: Mutex<Told>,
     /// The other replicas, once this one has joined them.
     joined: OnceLock<Arc<Joined>>,
     this: Weak<Self>,
 }
+
+/// Ready addresses, by backend.
+type Told = BTreeMap<ObjectId, BTreeSet<Endpoint>>;
 
 /// One generation, compiled.
 pub(crate) struct Running {
@@ -101,7 +107,7 @@ impl RouteState {
 impl Gateway {
     /// A gateway that serves `generation`. Nothing is dialled before somebody asks for it.
     pub fn new(generation: &Generation, metrics: Arc<Metrics>) -> Result<Arc<Self>, GatewayError> {
-        let running = Running::compile(generation, None, &metrics)?;
+        let running = Running::compile(generation, None, &Told::new(), &metrics)?;
         metrics.generation_applied(&running.hash);
         running.start_upstreams();
         let gateway = Arc::new_cyclic(|this| Self {
@@ -111,6 +117,7 @@ impl Gateway {
             metrics,
             closing: CancellationToken::new(),
             closing_since: OnceLock::new(),
+            endpoints: Mutex::default(),
             joined: OnceLock::new(),
             this: Weak::clone(this),
         });
@@ -121,8 +128,9 @@ impl Gateway {
     /// Serves another generation from now on. What is unchanged is kept, sessions live on, and calls in flight end where they
     /// began. An error leaves everything as it was.
     pub fn apply(&self, generation: &Generation) -> Result<String, GatewayError> {
+        let told = self.endpoints.lock();
         let before = self.running.load_full();
-        let running = Running::compile(generation, Some(&before), &self.metrics)?;
+        let running = Running::compile(generation, Some(&before), &told, &self.metrics)?;
         let hash = running.hash.clone();
         if let (Some(joined), Some(this)) = (self.joined.get(), self.this.upgrade()) {
             joined
@@ -137,6 +145,16 @@ impl Gateway {
         self.tell_sessions(&before, &after);
         retire(&before, &after);
         Ok(hash)
+    }
+
+    /// Reaches backends at these addresses from now on, in this generation and in those to come; a backend without any, where the
+    /// snapshot says.
+    pub fn set_endpoints(&self, backends: &Told) {
+        let mut told = self.endpoints.lock();
+        told.clone_from(backends);
+        for (id, upstream) in &self.running().upstreams {
+            upstream.set_endpoints(told.get(id));
+        }
     }
 
     /// Ends the streams that would never end by themselves; calls in flight go on.
@@ -276,7 +294,12 @@ impl Gateway {
 }
 
 impl Running {
-    fn compile(generation: &Generation, before: Option<&Self>, metrics: &Arc<Metrics>) -> Result<Self, GatewayError> {
+    fn compile(
+        generation: &Generation,
+        before: Option<&Self>,
+        told: &Told,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, GatewayError> {
         let snapshot = &generation.snapshot;
         let keyring = Keyring::new(&generation.credentials.keyring)
             .map_err(|error| GatewayError::new(Kind::Internal, format!("the session keyring is unusable: {error}")))?;
@@ -285,7 +308,14 @@ impl Running {
             let fresh =
                 Upstream::new(id.clone(), backend, &generation.credentials, &snapshot.limits, metrics.backend(id))?;
             let kept = before.and_then(|before| before.upstreams.get(id)).filter(|old| old.same_as(&fresh));
-            upstreams.insert(id.clone(), kept.map_or(fresh, Arc::clone));
+            let upstream = kept.map_or_else(
+                || {
+                    fresh.set_endpoints(told.get(id));
+                    Arc::clone(&fresh)
+                },
+                Arc::clone,
+            );
+            upstreams.insert(id.clone(), upstream);
         }
         let routes = snapshot
             .routes

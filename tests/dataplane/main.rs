@@ -9,6 +9,7 @@ mod support;
 mod admin;
 mod bytes;
 mod channel;
+mod channel_endpoints;
 mod cli;
 mod drain;
 mod guard;

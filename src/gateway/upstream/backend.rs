@@ -3,27 +3,26 @@
 use super::super::error::{GatewayError, Kind};
 use super::super::metrics::BackendMetrics;
 use super::answer::{self, Answer};
-use super::dial::{Dialer, Network};
-use super::endpoint::{AuthHeader, EndpointClient};
+use super::clients::Clients;
+use super::endpoint::EndpointClient;
 use super::events::EventStream;
 use super::http_sse::HttpSse;
 use super::initialize::{self, Initialized};
 use super::listen::Ear;
-use super::pool::{Bound, Pool, Use};
+use super::pool::{Bound, Use};
 use super::process::LocalProcess;
 use super::session::{Released, Transport as SessionTransport, UpstreamSession, timed};
 use super::streamable::Streamable;
-use super::tls::Tls;
 use super::{ModernCall, SessionSink};
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Backend, Endpoint, EnvValue, Limits, Target, Timeouts, Transport};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use url::Url;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -39,7 +38,7 @@ pub struct Upstream {
     /// The secrets that the spec names, and no others.
     secrets: Credentials,
     max_message: usize,
-    endpoints: Vec<Arc<EndpointClient>>,
+    clients: Clients,
     process: Option<Arc<LocalProcess>>,
     bound: Arc<Bound>,
     turn: AtomicUsize,
@@ -86,21 +85,20 @@ impl Upstream {
         metrics: Arc<BackendMetrics>,
     ) -> Result<Arc<Self>, GatewayError> {
         let bound = Arc::new(Bound::default());
-        let auth = backend.auth.as_ref().map(|auth| AuthHeader::new(&id, auth, credentials)).transpose()?;
         let secrets = secrets(backend, credentials);
-        let (endpoints, process) = match &backend.target {
+        let (clients, process) = match &backend.target {
             Target::Process(spec) => {
                 let process = LocalProcess::new(&id, spec, secrets.clone());
-                (vec![process_endpoint(&id, &process, &bound)?], Some(process))
+                (Clients::of_process(&id, &process, &bound)?, Some(process))
             }
-            Target::Http { .. } => (http_endpoints(&id, &backend.target, credentials, auth.as_ref(), &bound)?, None),
+            Target::Http { .. } => (Clients::of_server(&id, backend, credentials, &bound)?, None),
         };
         Ok(Arc::new(Self {
             secrets,
             id,
             spec: backend.clone(),
             max_message: usize::try_from(limits.request_body_bytes).unwrap_or(usize::MAX),
-            endpoints,
+            clients,
             process,
             bound,
             turn: AtomicUsize::new(0),
@@ -125,12 +123,20 @@ impl Upstream {
 
     /// Whether `session` is with this very backend, and not with one of the same name before a reload.
     pub(super) fn owns(&self, session: &UpstreamSession) -> bool {
-        self.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint, session.endpoint()))
+        self.clients.current().iter().any(|endpoint| Arc::ptr_eq(endpoint, session.endpoint()))
     }
 
     /// Addresses there are to try; a process counts as one.
     pub fn endpoints(&self) -> usize {
-        self.endpoints.len()
+        self.clients.current().len()
+    }
+
+    /// Uses these addresses from now on, and those of the snapshot when there are none. Connections and sessions with addresses
+    /// that stay are kept; a session with one that is gone is opened anew, elsewhere, when it is needed next.
+    pub fn set_endpoints(&self, told: Option<&BTreeSet<Endpoint>>) {
+        if self.clients.set(told) {
+            tracing::debug!(backend = %self.id, addresses = self.endpoints(), "addresses changed");
+        }
     }
 
     pub(crate) fn metrics(&self) -> &BackendMetrics {
@@ -182,10 +188,10 @@ impl Upstream {
         let request = initialize::request(initialize_params)?;
         let timeouts = &self.patience(timeouts);
         let (transport, initialized) = if self.speaks_http_sse() {
-            let (session, initialized) = HttpSse::open(endpoint, request, sink, timeouts).await?;
+            let (session, initialized) = HttpSse::open(&endpoint, request, sink, timeouts).await?;
             (SessionTransport::HttpSse(session), initialized)
         } else {
-            let (session, initialized) = Streamable::open(endpoint, request, &*sink, timeouts).await?;
+            let (session, initialized) = Streamable::open(&endpoint, request, &*sink, timeouts).await?;
             let ear = Ear::open(Arc::clone(&session), sink, self.max_message, None);
             (SessionTransport::Streamable { session, ear }, initialized)
         };
@@ -200,7 +206,8 @@ impl Upstream {
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Option<Arc<UpstreamSession>> {
-        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address() == Some(&released.endpoint))?;
+        let known = self.clients.current();
+        let endpoint = known.iter().find(|endpoint| endpoint.address() == Some(&released.endpoint))?;
         let (id, version) = (HeaderValue::from_str(&released.id).ok()?, HeaderValue::from_str(&released.version).ok()?);
         let session = Streamable::new(endpoint, Some(&id), &version, timeouts);
         let ear = Ear::open(Arc::clone(&session), sink, self.max_message, released.last_event_id.clone());
@@ -258,13 +265,14 @@ impl Upstream {
     }
 
     #[cfg(test)]
-    pub(super) fn endpoint_for_tests(&self) -> &EndpointClient {
-        &self.endpoints[0]
+    pub(super) fn endpoint_for_tests(&self) -> Arc<EndpointClient> {
+        Arc::clone(&self.clients.current()[0])
     }
 
-    fn endpoint(&self, turn: usize) -> Result<&Arc<EndpointClient>, GatewayError> {
-        let index = turn.checked_rem(self.endpoints.len());
-        index.and_then(|index| self.endpoints.get(index)).ok_or_else(|| {
+    fn endpoint(&self, turn: usize) -> Result<Arc<EndpointClient>, GatewayError> {
+        let known = self.clients.current();
+        let index = turn.checked_rem(known.len());
+        index.and_then(|index| known.get(index)).map(Arc::clone).ok_or_else(|| {
             GatewayError::new(Kind::NoBackend, format!("backend {} has no address to connect to", self.id))
         })
     }
@@ -295,7 +303,7 @@ impl Upstream {
 
     /// Closes what idles and stops child processes. Calls under way to a server on the network end in their own time.
     pub async fn shutdown(&self) {
-        for endpoint in &self.endpoints {
+        for endpoint in self.clients.current().iter() {
             endpoint.pool.shut();
         }
         if let Some(process) = &self.process {
@@ -309,7 +317,7 @@ impl Upstream {
         let open = |session: &Weak<UpstreamSession>| session.upgrade().is_some_and(|session| !session.is_lost());
         UpstreamStats {
             connections: self.bound.open(),
-            idle_connections: self.endpoints.iter().map(|endpoint| endpoint.pool.idle()).sum(),
+            idle_connections: self.clients.current().iter().map(|endpoint| endpoint.pool.idle()).sum(),
             sessions: self.seen.sessions.lock().iter().filter(|session| open(session)).count(),
             legacy: self.seen.legacy.load(Ordering::Relaxed),
             modern: self.seen.modern.load(Ordering::Relaxed),
@@ -347,58 +355,4 @@ fn secrets(backend: &Backend, credentials: &Credentials) -> Credentials {
     });
     let values = auth.chain(ca).chain(env).filter_map(|key| Some((key.clone(), credentials.get(key)?.clone())));
     Credentials { values: values.collect(), ..Credentials::default() }
-}
-
-fn http_endpoints(
-    id: &ObjectId,
-    target: &Target,
-    credentials: &Credentials,
-    auth: Option<&AuthHeader>,
-    bound: &Arc<Bound>,
-) -> Result<Vec<Arc<EndpointClient>>, GatewayError> {
-    let Target::Http { endpoints, path, host, tls, addresses, .. } = target else { return Ok(Vec::new()) };
-    let tls = tls.as_ref().map(|tls| Tls::new(id, tls, credentials)).transpose()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let client = |endpoint: &Endpoint| {
-        let authority = host.clone().unwrap_or_else(|| authority(endpoint, scheme));
-        let network = Network { backend: id.clone(), endpoint: endpoint.clone(), policy: *addresses, tls: tls.clone() };
-        let dialer = Dialer::Network(Box::new(network));
-        let pool = Pool::new(id.clone(), dialer, Arc::clone(bound), endpoints.len());
-        endpoint_client(id, pool, scheme, &authority, path, auth)
-    };
-    endpoints.iter().map(client).collect()
-}
-
-fn process_endpoint(
-    id: &ObjectId,
-    process: &Arc<LocalProcess>,
-    bound: &Arc<Bound>,
-) -> Result<Arc<EndpointClient>, GatewayError> {
-    let pool = Pool::new(id.clone(), Dialer::Process(Arc::clone(process)), Arc::clone(bound), 1);
-    endpoint_client(id, pool, "http", "localhost", "/mcp", None)
-}
-
-fn endpoint_client(
-    id: &ObjectId,
-    pool: Arc<Pool>,
-    scheme: &str,
-    authority: &str,
-    path: &str,
-    auth: Option<&AuthHeader>,
-) -> Result<Arc<EndpointClient>, GatewayError> {
-    let invalid = |what: &str| GatewayError::new(Kind::Internal, format!("backend {id}: {what}"));
-    let base = Url::parse(&format!("{scheme}://{authority}{path}")).map_err(|_| invalid("its address is not a URL"))?;
-    let uri: Uri = path.parse().map_err(|_| invalid("its path cannot be requested"))?;
-    let host = HeaderValue::from_str(authority).map_err(|_| invalid("its host cannot be requested"))?;
-    Ok(Arc::new(EndpointClient::new(pool, base, &uri, &host, auth)))
-}
-
-/// The `Host` of an endpoint; the scheme's own port is not named.
-fn authority(endpoint: &Endpoint, scheme: &str) -> String {
-    let Endpoint { host, port } = endpoint;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    match (scheme, port) {
-        ("http", 80) | ("https", 443) => host,
-        _ => format!("{host}:{port}"),
-    }
 }

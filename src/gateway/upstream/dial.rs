@@ -33,6 +33,8 @@ pub(super) enum Dialer {
 pub(super) struct Network {
     pub(super) backend: ObjectId,
     pub(super) endpoint: Endpoint,
+    /// The host that its certificate has to be for.
+    pub(super) name: String,
     pub(super) policy: AddressPolicy,
     pub(super) tls: Option<Tls>,
 }
@@ -58,7 +60,7 @@ impl Network {
         // Requests are written whole; waiting to fill a segment only adds latency.
         stream.set_nodelay(true).map_err(|error| self.failed(&error))?;
         let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
-        let name = tls.name_for(&self.endpoint.host).ok_or_else(|| {
+        let name = tls.name_for(&self.name).ok_or_else(|| {
             GatewayError::new(
                 Kind::ConnectFailed,
                 format!("backend {}: the host is not a name a certificate can have", self.backend),
@@ -69,7 +71,8 @@ impl Network {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// Connects to the first address that accepts, in the resolver's order (RFC 6724 puts the best first).
+    /// Connects to the first address that accepts, in the resolver's order (RFC 6724 puts the best first). Names are looked up
+    /// each time: behind a headless Service's, pods come and go.
     ///
     /// Each gets an equal share of the time that is left, so that one that drops packets does not hide the others.
     async fn connect(&self, deadline: Instant) -> Result<TcpStream, GatewayError> {

@@ -1,7 +1,7 @@
 //! The interchangeable backends of one server: priority tiers, weights, and the next attempt when one fails.
 
 use super::super::error::{GatewayError, Kind, Retry};
-use super::select::{Candidate, Selector, Tried};
+use super::select::{Selector, Tried};
 use super::session::Released;
 use super::{Answer, ModernCall, SessionSink, Upstream, UpstreamSession};
 use crate::ir::ids::ObjectId;
@@ -27,21 +27,20 @@ pub struct Group {
 impl Group {
     /// Joins a server's tiers with the upstreams of its generation. A backend without an upstream is left out.
     pub fn new(server: &Server, upstreams: &BTreeMap<ObjectId, Arc<Upstream>>) -> Self {
-        let (mut tiers, mut candidates) = (Vec::new(), Vec::new());
+        let (mut tiers, mut weights) = (Vec::new(), Vec::new());
         for tier in &server.tiers {
-            let found = tier.backends.iter().filter_map(|backend| {
-                let upstream = upstreams.get(&backend.backend)?;
-                let candidate = Candidate { weight: backend.weight, endpoints: upstream.endpoints() };
-                Some((Arc::clone(upstream), candidate))
-            });
+            let found = tier
+                .backends
+                .iter()
+                .filter_map(|backend| Some((Arc::clone(upstreams.get(&backend.backend)?), backend.weight)));
             let (members, shares): (Vec<_>, Vec<_>) = found.unzip();
             tiers.push(members);
-            candidates.push(shares);
+            weights.push(shares);
         }
         Self {
             server: server.name.clone(),
             tiers,
-            selector: Selector::new(candidates),
+            selector: Selector::new(weights),
             failover: server.failover.clone(),
             turn: AtomicUsize::new(0),
         }
@@ -144,8 +143,10 @@ impl<'a> Attempts<'a> {
     /// attempt is one turn further, so that the endpoints of one backend follow each other.
     async fn next(&mut self) -> Option<(&'a Arc<Upstream>, usize)> {
         let attempts = self.group.failover.attempts.max(1) as usize;
-        let (tier, backend) = self.group.selector.next(&mut self.tried, attempts)?;
-        let upstream = &self.group.tiers[tier][backend];
+        let tiers = &self.group.tiers;
+        let endpoints = |tier: usize, backend: usize| tiers[tier][backend].endpoints();
+        let (tier, backend) = self.group.selector.next(&mut self.tried, attempts, endpoints)?;
+        let upstream = &tiers[tier][backend];
         if self.last.is_some() {
             sleep(self.backoff).await;
             upstream.metrics().retries.inc();

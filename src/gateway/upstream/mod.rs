@@ -8,6 +8,7 @@ mod address;
 mod answer;
 mod backend;
 mod body;
+mod clients;
 mod connection;
 mod dial;
 mod endpoint;

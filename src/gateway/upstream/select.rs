@@ -2,22 +2,14 @@
 
 use parking_lot::Mutex;
 
-/// One backend of a tier as the choice sees it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    /// Its share of the tier; 0 takes nothing.
-    pub(super) weight: u32,
-    /// How many endpoints it has; each is tried once per request.
-    pub(super) endpoints: usize,
-}
-
 /// The tiers of one server, and whose turn it is in each.
 pub(super) struct Selector {
     tiers: Vec<TierState>,
 }
 
 struct TierState {
-    candidates: Vec<Candidate>,
+    /// Each backend's share of the tier; 0 takes nothing.
+    weights: Vec<u32>,
     /// Smooth weighted round robin, as in nginx: every choice adds each weight to its credit, and the chosen one pays the
     /// sum. Shares are exact over every full round, and heavy backends are spread rather than bunched.
     credit: Mutex<Vec<i64>>,
@@ -39,26 +31,36 @@ impl Tried {
 }
 
 impl Selector {
-    pub(super) fn new(tiers: Vec<Vec<Candidate>>) -> Self {
-        let tiers =
-            tiers.into_iter().map(|candidates| TierState { credit: Mutex::new(vec![0; candidates.len()]), candidates });
+    /// Tiers of backends by their weights.
+    pub(super) fn new(tiers: Vec<Vec<u32>>) -> Self {
+        let tiers = tiers.into_iter().map(|weights| TierState { credit: Mutex::new(vec![0; weights.len()]), weights });
         Self { tiers: tiers.collect() }
     }
 
-    /// Chooses for the next of `attempts` attempts, and notes it; `None` when nothing is left to try.
+    /// Chooses for the next of `attempts` attempts, and notes it; `None` when nothing is left to try. `endpoints` says how many
+    /// a backend has, by tier and position; each is tried once per request.
     ///
     /// A tier is left when all of it was tried, or when the attempts that remain are needed to try each lower tier once:
     /// many dead primaries must not use up the attempts that the backup needs.
-    pub(super) fn next(&self, tried: &mut Tried, attempts: usize) -> Option<(usize, usize)> {
+    pub(super) fn next(
+        &self,
+        tried: &mut Tried,
+        attempts: usize,
+        endpoints: impl Fn(usize, usize) -> usize,
+    ) -> Option<(usize, usize)> {
         let remaining = attempts.checked_sub(tried.len()).filter(|left| *left > 0)?;
         let first = tried.0.last().map_or(0, |(tier, _)| *tier);
+        let is_usable = |tier: usize| {
+            let weights = self.tiers[tier].weights.iter().enumerate();
+            weights.filter(|(_, weight)| **weight > 0).any(|(backend, _)| endpoints(tier, backend) > 0)
+        };
         for tier in first..self.tiers.len() {
-            let below = self.tiers[tier + 1..].iter().filter(|tier| tier.is_usable()).count();
             let visited = tried.0.iter().any(|(visited, _)| *visited == tier);
-            if visited && remaining <= below {
+            if visited && remaining <= (tier + 1..self.tiers.len()).filter(|below| is_usable(*below)).count() {
                 continue;
             }
-            if let Some(backend) = self.tiers[tier].choose(|backend| tried.count(tier, backend)) {
+            let tried_before = |backend| tried.count(tier, backend);
+            if let Some(backend) = self.tiers[tier].choose(tried_before, |backend| endpoints(tier, backend)) {
                 tried.0.push((tier, backend));
                 return Some((tier, backend));
             }
@@ -68,25 +70,19 @@ impl Selector {
 }
 
 impl TierState {
-    fn is_usable(&self) -> bool {
-        self.candidates.iter().any(|candidate| candidate.weight > 0 && candidate.endpoints > 0)
-    }
-
     /// Chooses by weight among the backends that were tried the fewest times and have an endpoint left.
-    fn choose(&self, tried: impl Fn(usize) -> usize) -> Option<usize> {
-        if let [Candidate { weight: 1.., endpoints }] = self.candidates[..] {
-            return (tried(0) < endpoints).then_some(0);
+    fn choose(&self, tried: impl Fn(usize) -> usize, endpoints: impl Fn(usize) -> usize) -> Option<usize> {
+        if let [1..=u32::MAX] = self.weights[..] {
+            return (tried(0) < endpoints(0)).then_some(0);
         }
-        let left = |index: &usize| {
-            let candidate = self.candidates[*index];
-            candidate.weight > 0 && tried(*index) < candidate.endpoints
-        };
-        let fewest = (0..self.candidates.len()).filter(left).map(&tried).min()?;
-        let eligible = || (0..self.candidates.len()).filter(left).filter(|index| tried(*index) == fewest);
+        let left = |index: &usize| self.weights[*index] > 0 && tried(*index) < endpoints(*index);
+        let left: Vec<usize> = (0..self.weights.len()).filter(left).collect();
+        let fewest = left.iter().copied().map(&tried).min()?;
+        let eligible = || left.iter().copied().filter(|index| tried(*index) == fewest);
         let mut credit = self.credit.lock();
         let mut sum = 0;
         for index in eligible() {
-            let weight = i64::from(self.candidates[index].weight);
+            let weight = i64::from(self.weights[index]);
             credit[index] += weight;
             sum += weight;
         }
@@ -102,50 +98,52 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn selector(tiers: &[&[(u32, usize)]]) -> Selector {
-        let candidate = |&(weight, endpoints): &(u32, usize)| Candidate { weight, endpoints };
-        Selector::new(tiers.iter().map(|tier| tier.iter().map(candidate).collect()).collect())
+    /// Backends as (weight, endpoints).
+    type Tiers<'a> = &'a [&'a [(u32, usize)]];
+
+    fn selector(tiers: Tiers<'_>) -> Selector {
+        Selector::new(tiers.iter().map(|tier| tier.iter().map(|(weight, _)| *weight).collect()).collect())
     }
 
     /// All choices for one request of which every attempt fails.
-    fn failing(selector: &Selector, attempts: usize) -> Vec<(usize, usize)> {
-        let mut tried = Tried::default();
-        while selector.next(&mut tried, attempts).is_some() {}
+    fn failing(tiers: Tiers<'_>, attempts: usize) -> Vec<(usize, usize)> {
+        let (selector, mut tried) = (selector(tiers), Tried::default());
+        while selector.next(&mut tried, attempts, |tier, backend| tiers[tier][backend].1).is_some() {}
         tried.0
+    }
+
+    fn first(selector: &Selector) -> usize {
+        selector.next(&mut Tried::default(), 1, |_, _| 1).unwrap().1
     }
 
     #[test]
     fn weights_are_exact_over_a_round_and_spread_within_it() {
         let selector = selector(&[&[(5, 1), (1, 1), (1, 1)]]);
-        let chosen: Vec<usize> =
-            (0..7).map(|_| selector.next(&mut Tried::default(), 1).map(|(_, backend)| backend).unwrap()).collect();
+        let chosen: Vec<usize> = (0..7).map(|_| first(&selector)).collect();
         assert_eq!(chosen, [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
     fn weight_zero_takes_nothing_even_when_all_others_failed() {
-        let selector = selector(&[&[(0, 1), (1, 1)]]);
-        assert_eq!(failing(&selector, 5), [(0, 1)]);
+        assert_eq!(failing(&[&[(0, 1), (1, 1)]], 5), [(0, 1)]);
     }
 
     #[test]
     fn other_backends_come_before_other_endpoints_and_lower_tiers_last() {
-        let selector = selector(&[&[(1, 2), (1, 1)], &[(1, 1)]]);
-        assert_eq!(failing(&selector, 9), [(0, 0), (0, 1), (0, 0), (1, 0)]);
+        assert_eq!(failing(&[&[(1, 2), (1, 1)], &[(1, 1)]], 9), [(0, 0), (0, 1), (0, 0), (1, 0)]);
     }
 
     #[test]
     fn attempts_are_saved_for_every_lower_tier() {
-        let selector = selector(&[&[(1, 9)], &[(1, 9)], &[(1, 9)]]);
-        assert_eq!(failing(&selector, 4), [(0, 0), (0, 0), (1, 0), (2, 0)]);
-        assert_eq!(failing(&selector, 2), [(0, 0), (1, 0)]);
-        assert_eq!(failing(&selector, 1), [(0, 0)]);
+        let tiers: Tiers<'_> = &[&[(1, 9)], &[(1, 9)], &[(1, 9)]];
+        assert_eq!(failing(tiers, 4), [(0, 0), (0, 0), (1, 0), (2, 0)]);
+        assert_eq!(failing(tiers, 2), [(0, 0), (1, 0)]);
+        assert_eq!(failing(tiers, 1), [(0, 0)]);
     }
 
     #[test]
     fn a_tier_without_endpoints_is_passed_over() {
-        let selector = selector(&[&[(1, 0)], &[(1, 1)]]);
-        assert_eq!(failing(&selector, 3), [(1, 0)]);
+        assert_eq!(failing(&[&[(1, 0)], &[(1, 1)]], 3), [(1, 0)]);
     }
 
     proptest! {
@@ -157,8 +155,7 @@ mod tests {
             let selector = selector(&[&tier]);
             let mut counts = vec![0; weights.len()];
             for _ in 0..sum {
-                let (_, backend) = selector.next(&mut Tried::default(), 1).unwrap();
-                counts[backend] += 1;
+                counts[first(&selector)] += 1;
             }
             prop_assert_eq!(counts, weights);
         }

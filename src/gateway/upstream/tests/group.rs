@@ -4,7 +4,7 @@ use super::super::Group;
 use super::*;
 use crate::gateway::error::{Kind, Retry};
 use crate::ir::snapshot::{Failover, Server, Tier, WeightedBackend};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const PARAMS: &[u8] = br#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}"#;
@@ -109,6 +109,53 @@ async fn endpoints_of_one_backend_take_turns_and_stand_in_for_each_other() {
     }
     assert_eq!(one.seen().len() + two.seen().len(), 9);
     assert!(one.seen().len() >= 3 && two.seen().len() >= 3);
+}
+
+#[tokio::test]
+async fn addresses_change_under_calls_and_sessions() {
+    let serve = || TestServer::start(|seen| handshake(seen).unwrap_or_else(|| json(ANSWER)));
+    let (own, one, two) = (serve().await, serve().await, serve().await);
+    let upstream = upstream_named("many", &backend(own.address), &Credentials::default());
+    let told = |servers: &[&TestServer]| {
+        let endpoint =
+            |server: &&TestServer| Endpoint { host: server.address.ip().to_string(), port: server.address.port() };
+        servers.iter().map(endpoint).collect::<BTreeSet<_>>()
+    };
+    let calls = |server: &TestServer| server.seen().iter().filter(|seen| seen.is("tools/call")).count();
+    let call_often = async || {
+        for _ in 0..4 {
+            text(upstream.call(&call(CALL), &TIMEOUTS).await.unwrap()).await;
+        }
+    };
+
+    upstream.set_endpoints(Some(&told(&[&one, &two])));
+    call_often().await;
+    assert_eq!((calls(&own), calls(&one), calls(&two)), (0, 2, 2));
+    assert_eq!(
+        one.seen()[0].header("host"),
+        Some(own.address.to_string().as_str()),
+        "asked for by the server's own name"
+    );
+    let accepted = one.accepted.load(Ordering::Relaxed);
+
+    let session = upstream.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS).await.unwrap();
+    let (stays, goes) = if one.seen().iter().any(|seen| seen.is("initialize")) { (&one, &two) } else { (&two, &one) };
+    upstream.set_endpoints(Some(&told(&[stays])));
+    assert!(upstream.owns(&session) && !session.is_lost(), "its address stays");
+    let before = (calls(stays), calls(goes));
+    call_often().await;
+    assert_eq!((calls(stays), calls(goes)), (before.0 + 4, before.1));
+    assert!(one.accepted.load(Ordering::Relaxed) <= accepted + 2, "connections are used again");
+
+    upstream.set_endpoints(Some(&told(&[goes])));
+    assert!(!upstream.owns(&session), "its address is gone");
+    for nothing in [None, Some(&told(&[]))] {
+        upstream.set_endpoints(nothing);
+        let before = calls(&own);
+        call_often().await;
+        assert_eq!((upstream.endpoints(), calls(&own)), (1, before + 4), "back to what the spec says");
+        upstream.set_endpoints(Some(&told(&[&one])));
+    }
 }
 
 /// The request path is spawned: its futures must be movable between threads.

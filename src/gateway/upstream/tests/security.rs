@@ -39,7 +39,8 @@ async fn the_secret_never_prints() {
     let (key, credentials, auth) = token();
     let backend = with_auth(backend(closed_port().await), auth);
     let upstream = upstream_named("search", &backend, &credentials);
-    let endpoint = &upstream.endpoint_for_tests().post;
+    let client = upstream.endpoint_for_tests();
+    let endpoint = &client.post;
     let shown = format!("{:?} {:?}", endpoint.headers, endpoint.request(Method::POST, Bytes::new()));
     assert!(shown.contains("authorization") && !shown.contains("hunter2"), "{shown}");
 
