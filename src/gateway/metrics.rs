@@ -44,6 +44,7 @@ pub struct Metrics {
     upstream_seconds: HistogramVec,
     upstream_in_flight: IntGaugeVec,
     upstream_retries: IntCounterVec,
+    verifications: IntCounterVec,
     catalog_refreshes: IntCounterVec,
     catalog_conflicts: IntGaugeVec,
     connections: IntCounterVec,
@@ -110,6 +111,7 @@ impl Metrics {
             upstream_seconds: r.durations("mcp_gateway_upstream_request_duration_seconds", "From an attempt's start to the end of the server's answer.", &["backend"])?,
             upstream_in_flight: r.gauges("mcp_gateway_upstream_requests_in_flight", "Attempts not yet ended.", &["backend"])?,
             upstream_retries: r.counters("mcp_gateway_upstream_retries_total", "Attempts after a call's first one.", &["backend"])?,
+            verifications: r.counters("mcp_gateway_upstream_verifications_total", "Handshakes made to learn what a backend is.", &["backend", "outcome"])?,
             catalog_refreshes: r.counters("mcp_gateway_catalog_refreshes_total", "Times a server's offers were listed anew.", &["backend", "outcome"])?,
             catalog_conflicts: r.gauges("mcp_gateway_catalog_conflicts", "Offers dropped because an earlier server has the name.", &["route", "server"])?,
             connections: r.counters("mcp_gateway_connections_total", "Client connections, by what became of them.", &["listener", "outcome"])?,
@@ -232,6 +234,7 @@ impl Metrics {
         prune(&self.upstream_seconds, &["backend"], backend_kept);
         prune(&self.upstream_in_flight, &["backend"], backend_kept);
         prune(&self.upstream_retries, &["backend"], backend_kept);
+        prune(&self.verifications, &["backend", "outcome"], backend_kept);
         prune(&self.catalog_refreshes, &["backend", "outcome"], backend_kept);
         let listener_kept = |labels: &Labels| listeners.contains(labels["listener"].as_str());
         prune(&self.connections, &["listener", "outcome"], listener_kept);
@@ -454,6 +457,12 @@ impl BackendMetrics {
     pub fn start(self: &Arc<Self>) -> AttemptTimer {
         self.in_flight.inc();
         AttemptTimer { backend: Arc::clone(self), started: Instant::now(), ended: false }
+    }
+
+    /// Counts a handshake that no client asked for.
+    pub fn verified(&self, result: Result<(), Kind>) {
+        let word = result.err().map_or(OK, Kind::word);
+        self.metrics.verifications.with_label_values(&[self.backend.as_str(), word]).inc();
     }
 
     /// Counts a listing of the backend's offers, made at a fill, after `list_changed` or when it went stale.

@@ -20,8 +20,10 @@ pub mod peers;
 pub(crate) mod router;
 pub mod session;
 pub mod state;
+mod status;
 pub mod telemetry;
 pub mod upstream;
+mod verify;
 
 /// A final answer that may still have to be looked at or edited as a whole is held up to this size, in bytes (256 KiB);
 /// beyond it the bytes are passed on as they come.

@@ -13,6 +13,7 @@ use super::session::live::Session;
 use super::session::seal::Keyring;
 use super::session::table::{Inserted, SessionTable};
 use super::upstream::{Group, Upstream};
+use super::verify::Verifier;
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Channels as ChannelSecrets;
@@ -40,6 +41,7 @@ pub struct Gateway {
     closing_since: OnceLock<Instant>,
     /// Addresses that the operator told. Locked while they or the generation change: one after the other.
     endpoints: Mutex<Told>,
+    pub(crate) verifier: Verifier,
     /// The other replicas, once this one has joined them.
     joined: OnceLock<Arc<Joined>>,
     this: Weak<Self>,
@@ -118,10 +120,12 @@ impl Gateway {
             closing: CancellationToken::new(),
             closing_since: OnceLock::new(),
             endpoints: Mutex::default(),
+            verifier: Verifier::default(),
             joined: OnceLock::new(),
             this: Weak::clone(this),
         });
         tokio::spawn(sweep(Arc::downgrade(&gateway)));
+        gateway.verify_if_wanted();
         Ok(gateway)
     }
 
@@ -144,7 +148,16 @@ impl Gateway {
         after.start_upstreams();
         self.tell_sessions(&before, &after);
         retire(&before, &after);
+        self.verify_if_wanted();
         Ok(hash)
+    }
+
+    /// Where there is an operator, it wants to know what the backends are.
+    fn verify_if_wanted(&self) {
+        if self.running().channels.is_some() {
+            self.verifier.start(self.weak());
+            self.verifier.wake();
+        }
     }
 
     /// Reaches backends at these addresses from now on, in this generation and in those to come; a backend without any, where the
@@ -155,6 +168,7 @@ impl Gateway {
         for (id, upstream) in &self.running().upstreams {
             upstream.set_endpoints(told.get(id));
         }
+        self.verifier.wake();
     }
 
     /// Ends the streams that would never end by themselves; calls in flight go on.
@@ -336,6 +350,11 @@ impl Running {
 }
 
 impl Running {
+    /// Every backend.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+
     /// Starts what should be ready before the first call: warm processes. What cannot start is tried again when it is needed.
     fn start_upstreams(&self) {
         for (id, upstream) in &self.upstreams {
@@ -388,6 +407,12 @@ impl ServerState {
     /// Whether what one of its backends made must go back to that one.
     pub(crate) fn has_several_backends(&self) -> bool {
         self.group.backends().nth(1).is_some()
+    }
+
+    /// The only backend there is, if there is only one: whatever the server tells, that one told.
+    pub(crate) fn only_backend(&self) -> Option<&Arc<Upstream>> {
+        let mut backends = self.group.backends();
+        backends.next().filter(|_| backends.next().is_none())
     }
 
     /// Counts a listing of what the server offers.

@@ -34,6 +34,9 @@ pub const MAX_WAIT_SECONDS: u64 = 50;
 /// The largest message that a gateway takes, in bytes: a generation's two files have 1 MiB at the most each, and base64 adds a third.
 pub const MAX_PUSH_BYTES: usize = 4 * 1024 * 1024;
 
+/// The longest name in a report, in bytes: twice what a tool's may have.
+pub const MAX_NAME_BYTES: usize = 256;
+
 /// A generation as it is pushed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -157,11 +160,18 @@ pub struct BackendReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerInfo {
-    /// Its name, cut to 256 bytes.
+    /// Its name, [short](short_name).
     pub name: String,
-    /// Its version, cut to 256 bytes.
+    /// Its version, [short](short_name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// A name as it may stand in a report: servers choose names, and reports have to stay small.
+pub fn short_name(name: &str) -> String {
+    let fits = |end: &usize| *end <= MAX_NAME_BYTES;
+    let end = name.char_indices().map(|(start, character)| start + character.len_utf8()).take_while(fits).last();
+    name[..end.unwrap_or(0)].to_owned()
 }
 
 /// One route as one gateway pod sees it.
@@ -178,10 +188,10 @@ pub struct RouteReport {
 pub struct ServerReport {
     /// Its name within the route.
     pub name: String,
-    /// The priority of the tier that took the last call, or would take the next one; absent while no backend is usable.
+    /// The priority of the tier that calls go to: the first with a backend that can be called; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_priority: Option<u32>,
-    /// Backends that can be called.
+    /// Backends that can be called: they have an address, and their last handshake did not fail.
     pub healthy: u32,
     /// Backends in all tiers.
     pub total: u32,
@@ -190,10 +200,23 @@ pub struct ServerReport {
     pub listed: Option<bool>,
     /// Its tools in the catalogue.
     pub tools: u32,
-    /// Names that an earlier server of the route has already, at most 32 of them.
+    /// [Short](short_name) names that an earlier server of the route has already, at most 32 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
     /// Why it is not in the catalogue, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(short_name("search"), "search");
+        assert_eq!(short_name(""), "");
+        assert_eq!(short_name(&"é".repeat(200)).len(), 256);
+        assert_eq!(short_name(&("x".to_owned() + &"é".repeat(200))).len(), 255);
+    }
 }

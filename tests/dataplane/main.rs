@@ -24,3 +24,4 @@ mod run;
 mod sessions;
 mod stdio;
 mod tls;
+mod verification;

@@ -6,7 +6,7 @@
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -94,7 +94,20 @@ impl McpServer {
 
     /// A server that follows a script.
     pub async fn scripted(name: &str, script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::scripted_at(name, (Ipv4Addr::LOCALHOST, 0).into(), script).await
+    }
+
+    /// A server that behaves, at an address that was free.
+    pub async fn start_at(name: &str, address: SocketAddr) -> Self {
+        Self::scripted_at(name, address, |_| Reply::Default).await
+    }
+
+    async fn scripted_at(
+        name: &str,
+        address: SocketAddr,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),

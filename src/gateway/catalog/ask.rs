@@ -13,7 +13,7 @@ use crate::gateway::mcp::version::Version;
 use crate::gateway::session::inbound;
 use crate::gateway::session::live::Session;
 use crate::gateway::state::{RouteState, ServerState};
-use crate::gateway::upstream::{ModernCall, UpstreamSession};
+use crate::gateway::upstream::{Introduction, ModernCall, UpstreamSession};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::HeaderValue;
@@ -80,11 +80,17 @@ impl Asker<'_> {
     ) -> Result<(Map<String, Value>, Option<String>), GatewayError> {
         let result: Value = match self {
             Self::Legacy { session, .. } => serde_json::from_slice(session.initialize_result()).unwrap_or_default(),
-            Self::Modern { .. } => {
+            Self::Modern { server, .. } => {
                 let answer = self.ask(route, "server/discover", None).await.map_err(|error| in_era(error, name))?;
                 let message: Value = serde_json::from_slice(&answer).unwrap_or_default();
                 match message.get("result") {
-                    Some(result) => result.clone(),
+                    Some(result) => {
+                        let introduction = Introduction::read(result.to_string().as_bytes());
+                        if let (Some(backend), Some(introduction)) = (server.only_backend(), introduction) {
+                            backend.knowledge().introduced(introduction);
+                        }
+                        result.clone()
+                    }
                     // A server of another era does not know the question.
                     None => return Err(modern_to_legacy::unavailable(name)),
                 }

@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// How long clients may keep what the gateway itself says, in ms (`server/discover`): as long as a reload may take to matter.
 const OWN_TTL_MS: u64 = 5_000;
 
+/// Why an item is not offered whose name is another server's.
+const TAKEN: &str = "an earlier server of the route has it";
+
 /// What one server said of itself and listed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Offer {
@@ -62,6 +65,13 @@ pub struct Conflict {
     pub key: String,
     /// What is in the way.
     pub reason: String,
+}
+
+impl Conflict {
+    /// Whether an earlier server of the route has the name.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.reason == TAKEN
+    }
 }
 
 /// The merged catalogue of one route, for one kind of client.
@@ -129,7 +139,7 @@ impl View {
         let position = self.lists[kind.index()].len();
         if let Some(&taken) = self.index[kind.index()].get(&key) {
             let by = self.lists[kind.index()].get(taken).map_or(server, |entry| entry.server);
-            let reason = if by == server { "listed twice" } else { "an earlier server of the route has it" };
+            let reason = if by == server { "listed twice" } else { TAKEN };
             self.conflicts.push(conflict(server, kind, &key, reason.to_owned()));
             return;
         }

@@ -141,7 +141,11 @@ pub(super) fn session_lost(backend: &ObjectId) -> GatewayError {
 }
 
 pub(super) fn http_status(backend: &ObjectId, status: u16) -> GatewayError {
-    let hint = if (300..400).contains(&status) { "; redirects are not followed" } else { "" };
+    let hint = match status {
+        300..=399 => "; redirects are not followed",
+        404 | 405 => "; its path may be another one",
+        _ => "",
+    };
     GatewayError::new(Kind::HttpStatus, format!("backend {backend} answered with HTTP status {status}{hint}"))
 }
 

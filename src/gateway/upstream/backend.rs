@@ -8,12 +8,14 @@ use super::endpoint::EndpointClient;
 use super::events::EventStream;
 use super::http_sse::HttpSse;
 use super::initialize::{self, Initialized};
+use super::knowledge::{Introduction, Knowledge, Known};
 use super::listen::Ear;
 use super::pool::{Bound, Use};
 use super::process::LocalProcess;
 use super::session::{Released, Transport as SessionTransport, UpstreamSession, timed};
 use super::streamable::Streamable;
 use super::{ModernCall, SessionSink};
+use crate::ir::channel::BackendReport;
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Backend, Endpoint, EnvValue, Limits, Target, Timeouts, Transport};
@@ -44,13 +46,14 @@ pub struct Upstream {
     turn: AtomicUsize,
     metrics: Arc<BackendMetrics>,
     seen: Seen,
+    knowledge: Arc<Knowledge>,
 }
 
 /// What became known of a backend by talking to it.
 #[derive(Default)]
-struct Seen {
-    legacy: AtomicBool,
-    modern: AtomicBool,
+pub(super) struct Seen {
+    pub(super) legacy: AtomicBool,
+    pub(super) modern: AtomicBool,
     sessions: Mutex<Vec<Weak<UpstreamSession>>>,
     last_error: Mutex<Option<GatewayError>>,
 }
@@ -73,6 +76,9 @@ pub struct UpstreamStats {
     pub last_error: Option<&'static str>,
     /// The last failure in words.
     pub last_error_message: Option<String>,
+    /// What handshakes told, as the operator hears of it.
+    #[serde(flatten)]
+    pub known: BackendReport,
 }
 
 impl Upstream {
@@ -104,6 +110,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             metrics,
             seen: Seen::default(),
+            knowledge: Arc::new(Knowledge::new()),
         }))
     }
 
@@ -135,12 +142,39 @@ impl Upstream {
     /// that stay are kept; a session with one that is gone is opened anew, elsewhere, when it is needed next.
     pub fn set_endpoints(&self, told: Option<&BTreeSet<Endpoint>>) {
         if self.clients.set(told) {
+            self.knowledge.moved();
             tracing::debug!(backend = %self.id, addresses = self.endpoints(), "addresses changed");
         }
     }
 
     pub(crate) fn metrics(&self) -> &BackendMetrics {
         &self.metrics
+    }
+
+    /// What is known of it.
+    pub(crate) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Whose turn it is among the endpoints.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether calls can be sent to it: there is an address, and the last handshake did not fail.
+    pub(crate) fn is_callable(&self) -> bool {
+        self.endpoints() > 0 && self.knowledge.known().verified != Some(false)
+    }
+
+    /// As the operator hears of it.
+    pub(crate) fn report(&self) -> BackendReport {
+        let Known { verified, server, versions, tools, problem } = self.knowledge.known();
+        let endpoints = u32::try_from(self.endpoints()).unwrap_or(u32::MAX);
+        BackendReport { verified, server, versions: versions.into_iter().collect(), tools, endpoints, problem }
     }
 
     /// Opens a legacy session: `initialize` with the client's own parameters (raw JSON), `notifications/initialized`, and
@@ -151,8 +185,7 @@ impl Upstream {
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.open_session_at(turn, initialize_params, sink, timeouts).await
+        self.open_session_at(self.next_turn(), initialize_params, sink, timeouts).await
     }
 
     /// As [`open_session`](Self::open_session), with the endpoint whose turn it is.
@@ -168,6 +201,9 @@ impl Upstream {
             Ok(session) => {
                 timer.ok();
                 self.remember(&session);
+                self.knowledge.introduced(
+                    Introduction::read(session.initialize_result()).unwrap_or_else(Introduction::unreadable),
+                );
                 Ok(session)
             }
             Err(error) => {
@@ -196,7 +232,8 @@ impl Upstream {
             (SessionTransport::Streamable { session, ear }, initialized)
         };
         let (backend, metrics) = (self.id.clone(), Arc::clone(&self.metrics));
-        Ok(Arc::new(UpstreamSession { backend, transport, initialized, metrics }))
+        let knowledge = Arc::clone(&self.knowledge);
+        Ok(Arc::new(UpstreamSession { backend, transport, initialized, metrics, knowledge }))
     }
 
     /// Goes on with a session that another replica opened. `None` where its address is not one of this backend's.
@@ -217,6 +254,7 @@ impl Upstream {
             transport: SessionTransport::Streamable { session, ear },
             initialized,
             metrics: Arc::clone(&self.metrics),
+            knowledge: Arc::clone(&self.knowledge),
         });
         self.remember(&session);
         Some(session)
@@ -231,7 +269,7 @@ impl Upstream {
 
     /// Sends one call of the modern era: no session, no handshake.
     pub async fn call(&self, call: &ModernCall, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
-        self.call_at(self.turn.fetch_add(1, Ordering::Relaxed), call, timeouts).await
+        self.call_at(self.next_turn(), call, timeouts).await
     }
 
     /// As [`call`](Self::call), with the endpoint whose turn it is.
@@ -243,13 +281,21 @@ impl Upstream {
     ) -> Result<Answer, GatewayError> {
         let timer = self.metrics.start();
         let answer = self.post(turn, call, timeouts).await.map_err(|error| self.noted(error));
+        if let Ok(Answer::Json(_) | Answer::Events(_)) = answer {
+            self.knowledge.answered();
+        }
         if answer.is_ok() && !self.seen.modern.load(Ordering::Relaxed) {
             self.seen.modern.store(true, Ordering::Relaxed);
         }
         timed(answer, timer)
     }
 
-    async fn post(&self, turn: usize, call: &ModernCall, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+    pub(super) async fn post(
+        &self,
+        turn: usize,
+        call: &ModernCall,
+        timeouts: &Timeouts,
+    ) -> Result<Answer, GatewayError> {
         if self.speaks_http_sse() {
             return Err(GatewayError::new(
                 Kind::EraUnavailable,
@@ -269,7 +315,7 @@ impl Upstream {
         Arc::clone(&self.clients.current()[0])
     }
 
-    fn endpoint(&self, turn: usize) -> Result<Arc<EndpointClient>, GatewayError> {
+    pub(super) fn endpoint(&self, turn: usize) -> Result<Arc<EndpointClient>, GatewayError> {
         let known = self.clients.current();
         let index = turn.checked_rem(known.len());
         index.and_then(|index| known.get(index)).map(Arc::clone).ok_or_else(|| {
@@ -287,11 +333,12 @@ impl Upstream {
         }
     }
 
-    fn speaks_http_sse(&self) -> bool {
+    pub(super) fn speaks_http_sse(&self) -> bool {
         matches!(self.spec.target, Target::Http { transport: Transport::Sse, .. })
     }
 
     fn noted(&self, error: GatewayError) -> GatewayError {
+        self.knowledge.failed(&error);
         *self.seen.last_error.lock() = Some(error.clone());
         error
     }
@@ -323,6 +370,7 @@ impl Upstream {
             modern: self.seen.modern.load(Ordering::Relaxed),
             last_error: last_error.as_ref().map(|error| error.kind.word()),
             last_error_message: last_error.map(|error| error.message.into_owned()),
+            known: self.report(),
         }
     }
 }

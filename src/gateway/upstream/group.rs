@@ -24,6 +24,19 @@ pub struct Group {
     turn: AtomicUsize,
 }
 
+/// One tier of a server.
+pub(crate) struct TierMembers<'a> {
+    members: &'a [Arc<Upstream>],
+    weights: &'a [u32],
+}
+
+impl TierMembers<'_> {
+    /// Whether one of its backends takes calls, as far as is known.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.members.iter().zip(self.weights).any(|(backend, weight)| *weight > 0 && backend.is_callable())
+    }
+}
+
 impl Group {
     /// Joins a server's tiers with the upstreams of its generation. A backend without an upstream is left out.
     pub fn new(server: &Server, upstreams: &BTreeMap<ObjectId, Arc<Upstream>>) -> Self {
@@ -54,6 +67,14 @@ impl Group {
     /// Every upstream, first tier first.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.tiers.iter().flatten()
+    }
+
+    /// The tiers, the first one to be tried first.
+    pub(crate) fn tiers(&self) -> impl Iterator<Item = TierMembers<'_>> {
+        self.tiers
+            .iter()
+            .enumerate()
+            .map(|(tier, members)| TierMembers { members, weights: self.selector.weights(tier) })
     }
 
     /// Whether this group has the very same backends in the same tiers: what was learnt of them is still true.

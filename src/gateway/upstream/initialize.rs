@@ -56,18 +56,27 @@ pub(super) async fn read(
     timeouts: &Timeouts,
 ) -> Result<Initialized, GatewayError> {
     let limit = Duration::from_millis(timeouts.response_ms);
-    let message = timeout(limit, message(backend, answer, sink)).await.map_err(|_elapsed| {
-        let message = format!("backend {backend} did not finish its handshake within {} ms", limit.as_millis());
-        GatewayError::new(Kind::ResponseTimeout, message)
-    })??;
+    let message =
+        timeout(limit, whole(backend, "initialize", answer, sink, MAX_RESULT_BYTES)).await.map_err(|_elapsed| {
+            let message = format!("backend {backend} did not finish its handshake within {} ms", limit.as_millis());
+            GatewayError::new(Kind::ResponseTimeout, message)
+        })??;
     parse(backend, &message)
 }
 
-async fn message(backend: &ObjectId, answer: Answer, sink: &dyn SessionSink) -> Result<Bytes, GatewayError> {
+/// The whole message that answers a request of the gateway's own, of at most `max` bytes. What the server says before it goes
+/// to `sink`.
+pub(super) async fn whole(
+    backend: &ObjectId,
+    method: &str,
+    answer: Answer,
+    sink: &dyn SessionSink,
+    max: usize,
+) -> Result<Bytes, GatewayError> {
     let mut stream = match answer {
-        Answer::Json(body) => return body.collect(MAX_RESULT_BYTES).await,
+        Answer::Json(body) => return body.collect(max).await,
         Answer::Rejected { body, .. } => return Ok(body),
-        Answer::Accepted => return Err(failure::bad_answer(backend, "does not answer initialize")),
+        Answer::Accepted => return Err(failure::bad_answer(backend, &format!("does not answer {method}"))),
         Answer::Events(stream) => stream,
     };
     let mut pieces = Vec::new();
@@ -75,10 +84,10 @@ async fn message(backend: &ObjectId, answer: Answer, sink: &dyn SessionSink) -> 
         match event? {
             Event::Message(message) if is_answer(&message) => return Ok(message),
             Event::Message(message) => sink.deliver(message),
-            Event::Part { bytes, .. } if pieces.len() + bytes.len() > MAX_RESULT_BYTES => {
+            Event::Part { bytes, .. } if pieces.len() + bytes.len() > max => {
                 return Err(GatewayError::new(
                     Kind::AnswerTooLarge,
-                    format!("backend {backend} answered initialize with more than {MAX_RESULT_BYTES} bytes"),
+                    format!("backend {backend} answered {method} with more than {max} bytes"),
                 ));
             }
             Event::Part { bytes, last } => {
@@ -90,7 +99,7 @@ async fn message(backend: &ObjectId, answer: Answer, sink: &dyn SessionSink) -> 
             Event::Paused(_) => {}
         }
     }
-    Err(failure::bad_answer(backend, "ended the stream before it answered initialize"))
+    Err(failure::bad_answer(backend, &format!("ended the stream before it answered {method}")))
 }
 
 fn parse(backend: &ObjectId, message: &Bytes) -> Result<Initialized, GatewayError> {

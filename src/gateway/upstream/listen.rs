@@ -184,7 +184,7 @@ impl Listener {
 
 /// Between three quarters and five quarters of `wait`: many sessions lose one server at the same moment, and must not come
 /// back at the same moment.
-fn jittered(wait: Duration) -> Duration {
+pub(super) fn jittered(wait: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     wait.mul_f64(0.75 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

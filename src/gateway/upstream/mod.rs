@@ -18,6 +18,7 @@ mod group;
 mod http_sse;
 mod http_sse_router;
 mod initialize;
+mod knowledge;
 mod listen;
 mod peer;
 mod pool;
@@ -27,6 +28,7 @@ mod session;
 mod stream;
 mod streamable;
 mod tls;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use backend::{Upstream, UpstreamStats};
 pub use body::JsonBody;
 pub use events::EventStream;
 pub use group::Group;
+pub(crate) use knowledge::Introduction;
 pub(crate) use peer::{PeerConnections, watchful};
 pub(crate) use session::Released;
 pub use session::UpstreamSession;

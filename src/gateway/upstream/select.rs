@@ -37,6 +37,11 @@ impl Selector {
         Self { tiers: tiers.collect() }
     }
 
+    /// The weights of one tier.
+    pub(super) fn weights(&self, tier: usize) -> &[u32] {
+        &self.tiers[tier].weights
+    }
+
     /// Chooses for the next of `attempts` attempts, and notes it; `None` when nothing is left to try. `endpoints` says how many
     /// a backend has, by tier and position; each is tried once per request.
     ///

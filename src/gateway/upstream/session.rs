@@ -6,6 +6,7 @@ use super::answer::Answer;
 use super::endpoint::EndpointClient;
 use super::http_sse::HttpSse;
 use super::initialize::Initialized;
+use super::knowledge::Knowledge;
 use super::listen::Ear;
 use super::streamable::Streamable;
 use crate::ir::ids::ObjectId;
@@ -22,6 +23,7 @@ pub struct UpstreamSession {
     pub(super) transport: Transport,
     pub(super) initialized: Initialized,
     pub(super) metrics: Arc<BackendMetrics>,
+    pub(super) knowledge: Arc<Knowledge>,
 }
 
 pub(super) enum Transport {
@@ -63,6 +65,10 @@ impl UpstreamSession {
             Transport::Streamable { session, .. } => session.call(body, timeouts).await,
             Transport::HttpSse(session) => session.call(body, timeouts).await,
         };
+        match &answer {
+            Ok(_) => self.knowledge.answered(),
+            Err(error) => self.knowledge.failed(error),
+        }
         timed(answer, timer)
     }
 

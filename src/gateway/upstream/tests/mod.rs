@@ -8,6 +8,7 @@ mod real;
 mod security;
 mod session;
 mod stream;
+mod verify;
 
 use super::super::error::GatewayError;
 use super::super::metrics::Metrics;

@@ -95,7 +95,7 @@ async fn only_what_talks_to_another_server_makes_another_backend() {
 }
 
 /// A TLS server that answers every request on a connection, and the CA that signed it.
-async fn tls_server(name: &str) -> (SocketAddr, String, JoinSet<()>) {
+pub(super) async fn tls_server(name: &str) -> (SocketAddr, String, JoinSet<()>) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
