@@ -18,6 +18,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+/// Names sessions in which a gateway only looks what this is.
+const LOOK: &str = "look";
+
 /// A running server. It ends when this is dropped.
 pub struct Notifier {
     pub address: SocketAddr,
@@ -79,9 +82,10 @@ impl Notifier {
         }
     }
 
-    /// How often it got a method.
+    /// How often it got a method, but for what gateways ask to learn whether it is an MCP server.
     pub fn count(&self, method: &str) -> usize {
-        self.shared.received.lock().iter().filter(|(received, _)| received == method).count()
+        let received = self.shared.received.lock();
+        received.iter().filter(|(received, session)| received == method && !session.starts_with(LOOK)).count()
     }
 
     /// Waits until it got a method so often.
@@ -119,7 +123,8 @@ async fn post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Strin
     let method = message["method"].as_str().unwrap_or_default();
     if method == "initialize" {
         let mut sessions = shared.sessions.lock();
-        let id = format!("session-{}", sessions.len());
+        let is_look = message["params"]["clientInfo"]["name"] == "mcp-gateway";
+        let id = format!("{}-{}", if is_look { LOOK } else { "session" }, sessions.len());
         sessions.insert(id.clone(), Arc::default());
         shared.received.lock().push((method.to_owned(), id.clone()));
         let capabilities = json!({"tools": {}, "logging": {}, "resources": {"subscribe": true}});

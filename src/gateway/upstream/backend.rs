@@ -130,7 +130,9 @@ impl Upstream {
 
     /// Whether `session` is with this very backend, and not with one of the same name before a reload.
     pub(super) fn owns(&self, session: &UpstreamSession) -> bool {
-        self.clients.current().iter().any(|endpoint| Arc::ptr_eq(endpoint, session.endpoint()))
+        let endpoint = session.endpoint();
+        let is_there = |known: &Arc<EndpointClient>| Arc::ptr_eq(known, endpoint) || endpoint.is_at(known.address());
+        Arc::ptr_eq(&self.knowledge, &session.knowledge) && self.clients.current().iter().any(is_there)
     }
 
     /// Addresses there are to try; a process counts as one.
@@ -243,8 +245,7 @@ impl Upstream {
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Option<Arc<UpstreamSession>> {
-        let known = self.clients.current();
-        let endpoint = known.iter().find(|endpoint| endpoint.address() == Some(&released.endpoint))?;
+        let endpoint = &self.clients.find(&released.endpoint)?;
         let (id, version) = (HeaderValue::from_str(&released.id).ok()?, HeaderValue::from_str(&released.version).ok()?);
         let session = Streamable::new(endpoint, Some(&id), &version, timeouts);
         let ear = Ear::open(Arc::clone(&session), sink, self.max_message, released.last_event_id.clone());

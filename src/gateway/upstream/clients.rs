@@ -12,6 +12,7 @@ use crate::ir::snapshot::{AddressPolicy, Backend, Endpoint, Target};
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Uri};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use url::Url;
 
@@ -81,6 +82,16 @@ impl Clients {
     /// The addresses as they are.
     pub(super) fn current(&self) -> Guard<Arc<Vec<Arc<EndpointClient>>>> {
         self.current.load()
+    }
+
+    /// What is at this address, if that is one of these, or may be behind a name among them.
+    pub(super) fn find(&self, address: &Endpoint) -> Option<Arc<EndpointClient>> {
+        let known = self.current.load();
+        if let Some(client) = known.iter().find(|client| client.address() == Some(address)) {
+            return Some(Arc::clone(client));
+        }
+        let server = SocketAddr::new(address.host.parse().ok()?, address.port);
+        known.iter().find_map(|client| client.at(server))
     }
 
     /// Uses these addresses from now on, and those of the snapshot when there are none. What stays keeps its connections; what

@@ -14,6 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     pub(super) expires: Instant,
     /// How long the server keeps an idle connection, when it says so (`Keep-Alive: timeout=`).
     keep_alive: Option<Duration>,
+    /// Which of the addresses behind a name it goes to.
+    pub(super) server: Option<SocketAddr>,
     /// Counts against the backend's bound while the connection serves calls.
     pub(super) permit: Option<Permit>,
 }
@@ -71,7 +74,7 @@ impl Connection {
         builder.max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_BUFFER_BYTES);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         let expires = Instant::now();
-        Ok(Self { sender, driver, closed: false, remainder: None, expires, keep_alive: None, permit })
+        Ok(Self { sender, driver, closed: false, remainder: None, expires, keep_alive: None, server: None, permit })
     }
 
     /// Does the I/O that can be done now, and registers the task for more.

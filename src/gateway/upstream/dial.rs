@@ -40,6 +40,24 @@ pub(super) struct Network {
 }
 
 impl Dialer {
+    /// Whether it looks a name up for each stream, behind which several servers may be that know nothing of each other. Outside of
+    /// the cluster, and behind TLS, a name is one service.
+    pub(super) fn is_by_name(&self) -> bool {
+        match self {
+            Self::Network(network) => network.is_by_name(),
+            Self::Process(_) | Self::Peer(_) => false,
+        }
+    }
+
+    /// Dials one of the addresses behind a name.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<Self> {
+        let Self::Network(network) = self else { return None };
+        let endpoint = Endpoint { host: address.ip().to_string(), port: address.port() };
+        let Network { backend, name, policy, tls, .. } = &**network;
+        let (backend, name, tls) = (backend.clone(), name.clone(), tls.clone());
+        Some(Self::Network(Box::new(Network { backend, endpoint, name, policy: *policy, tls })))
+    }
+
     /// Opens a stream within `limit`, TLS included. Nothing of a request has been sent when it fails.
     pub(super) async fn dial(&self, limit: Duration) -> Result<Stream, GatewayError> {
         match self {
@@ -55,6 +73,10 @@ impl Dialer {
 }
 
 impl Network {
+    fn is_by_name(&self) -> bool {
+        self.tls.is_none() && self.policy == AddressPolicy::Any && self.endpoint.host.parse::<IpAddr>().is_err()
+    }
+
     async fn dial(&self, deadline: Instant) -> Result<Stream, GatewayError> {
         let stream = self.connect(deadline).await?;
         // Requests are written whole; waiting to fill a segment only adds latency.

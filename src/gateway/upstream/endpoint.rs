@@ -2,7 +2,7 @@
 
 use super::super::error::{GatewayError, Kind};
 use super::body::Body;
-use super::pool::{Pool, Use};
+use super::pool::{Answering, Pool, Use};
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Endpoint, HeaderAuth, Timeouts};
@@ -11,7 +11,10 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANS
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use url::Url;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -45,6 +48,10 @@ pub(super) struct EndpointClient {
     pub(super) get: Template,
     /// The address that was configured, as a URL.
     pub(super) base: Url,
+    /// For one of the servers behind a name: the name.
+    named: Option<Endpoint>,
+    /// The servers behind this name that sessions are with.
+    settled: Mutex<HashMap<SocketAddr, Weak<Self>>>,
 }
 
 impl EndpointClient {
@@ -62,7 +69,7 @@ impl EndpointClient {
         };
         let mut post = template(JSON_OR_EVENTS);
         post.headers.insert(CONTENT_TYPE, JSON);
-        Self { pool, post, get: template(EVENTS), base }
+        Self { pool, post, get: template(EVENTS), base, named: None, settled: Mutex::default() }
     }
 
     pub(super) fn backend(&self) -> &ObjectId {
@@ -72,6 +79,44 @@ impl EndpointClient {
     /// Where it is; `None` for a process of this one's.
     pub(super) fn address(&self) -> Option<&Endpoint> {
         self.pool.address()
+    }
+
+    /// Whether this is what is reached at this address or name.
+    pub(super) fn is_at(&self, address: Option<&Endpoint>) -> bool {
+        address.is_some() && (self.address() == address || self.named.as_ref() == address)
+    }
+
+    /// Whether this is one of the servers behind a name, and the others may do in its place.
+    pub(super) fn is_one_of_several(&self) -> bool {
+        self.named.is_some()
+    }
+
+    /// The server that gave this answer: a session is with that one, and the others behind the same name do not know it.
+    pub(super) fn settle(self: &Arc<Self>, answer: &Parts) -> Arc<Self> {
+        let answering = answer.extensions.get::<Answering>();
+        answering.and_then(|Answering(server)| self.at(*server)).unwrap_or_else(|| Arc::clone(self))
+    }
+
+    /// One of the servers behind this name; `None` where this is no name.
+    pub(super) fn at(self: &Arc<Self>, server: SocketAddr) -> Option<Arc<Self>> {
+        if !self.pool.is_by_name() {
+            return None;
+        }
+        let mut settled = self.settled.lock();
+        if let Some(known) = settled.get(&server).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        settled.retain(|_, known| known.strong_count() > 0);
+        let one = Arc::new(Self {
+            pool: self.pool.at(server)?,
+            post: self.post.clone(),
+            get: self.get.clone(),
+            base: self.base.clone(),
+            named: self.address().cloned(),
+            settled: Mutex::default(),
+        });
+        settled.insert(server, Arc::downgrade(&one));
+        Some(one)
     }
 
     pub(super) async fn exchange(

@@ -71,8 +71,8 @@ impl HttpSse {
     ) -> Result<(Arc<Self>, Initialized), GatewayError> {
         let backend = endpoint.backend();
         let limit = Duration::from_millis(timeouts.request_ms);
-        let mut stream = Self::connect(endpoint, timeouts).await?;
-        let uri = timeout(limit, Self::message_endpoint(endpoint, &mut stream))
+        let (endpoint, mut stream) = Self::connect(endpoint, timeouts).await?;
+        let uri = timeout(limit, Self::message_endpoint(&endpoint, &mut stream))
             .await
             .map_err(|_elapsed| failure::request_timeout(backend, limit))??;
         let calls = Arc::new(Calls::default());
@@ -85,20 +85,24 @@ impl HttpSse {
         let reader = tokio::spawn(read(stream, router)).abort_handle();
         let post = Template { uri, headers: endpoint.post.headers.clone() };
         let session =
-            Arc::new(Self { endpoint: Arc::clone(endpoint), post, calls, timeouts: timeouts.clone(), reader });
+            Arc::new(Self { endpoint: Arc::clone(&endpoint), post, calls, timeouts: timeouts.clone(), reader });
         let answer = session.call(initialize, timeouts).await?;
         let initialized = initialize::read(backend, answer, &*sink, timeouts).await?;
         session.notify(initialize::initialized()).await?;
         Ok((session, initialized))
     }
 
-    async fn connect(endpoint: &Arc<EndpointClient>, timeouts: &Timeouts) -> Result<ServerStream, GatewayError> {
+    /// The stream, and the very server that it comes from.
+    async fn connect(
+        endpoint: &Arc<EndpointClient>,
+        timeouts: &Timeouts,
+    ) -> Result<(Arc<EndpointClient>, ServerStream), GatewayError> {
         let request = endpoint.get.request(Method::GET, Bytes::new());
         let (head, body) = endpoint.exchange(request, timeouts, Use::Stream).await?;
         let backend = endpoint.backend();
         match head.status.as_u16() {
             200 if Media::of(&head.headers) == Media::Events => {
-                Ok(ServerStream { body, decoder: Decoder::new(HOLD_BYTES) })
+                Ok((endpoint.settle(&head), ServerStream { body, decoder: Decoder::new(HOLD_BYTES) }))
             }
             200 => Err(failure::bad_answer(backend, "did not open an event stream")),
             status @ (401 | 403) => Err(answer::unauthorized(backend, status)),

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -67,6 +68,10 @@ pub(super) enum Use {
     Stream,
 }
 
+/// In the head of an answer: which of the servers behind a name gave it.
+#[derive(Clone, Copy)]
+pub(super) struct Answering(pub(super) SocketAddr);
+
 /// The connections to one endpoint.
 pub(super) struct Pool {
     pub(super) backend: ObjectId,
@@ -119,7 +124,10 @@ impl Pool {
             let sent = timeout(limit, lease.connection.send(request)).await;
             return match sent {
                 Ok(Ok(answer)) => {
-                    let (head, incoming) = answer.into_parts();
+                    let (mut head, incoming) = answer.into_parts();
+                    if let Some(server) = lease.connection.server {
+                        head.extensions.insert(Answering(server));
+                    }
                     Ok((head, Body::new(incoming, lease)))
                 }
                 Ok(Err(Unanswered::Unsent(unsent))) if reused => {
@@ -185,7 +193,9 @@ impl Pool {
             Use::Call => Some(self.permit()?),
         };
         let stream = self.dialer.dial(Duration::from_millis(timeouts.connect_ms)).await?;
-        let connection = Connection::new(stream, permit).await.map_err(|_| failure::unsent(&self.backend))?;
+        let server = if self.dialer.is_by_name() { stream.peer() } else { None };
+        let mut connection = Connection::new(stream, permit).await.map_err(|_| failure::unsent(&self.backend))?;
+        connection.server = server;
         Ok(Lease { connection: Box::new(connection), pool: Arc::clone(self) })
     }
 
@@ -226,6 +236,18 @@ impl Pool {
             idle.sweeping = true;
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
+    }
+
+    /// Connections to one of the addresses behind the name that these go to.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<Arc<Self>> {
+        let (backend, bound) = (self.backend.clone(), Arc::clone(&self.bound));
+        let dialer = self.dialer.at(address)?;
+        Some(Arc::new(Self { backend, dialer, bound, max_idle: self.max_idle, idle: Mutex::default() }))
+    }
+
+    /// Whether one of several servers answers, each time another.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.dialer.is_by_name()
     }
 
     /// Where the connections go; `None` when that is no address.

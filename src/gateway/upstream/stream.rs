@@ -1,6 +1,7 @@
 //! The byte streams a connection can run over.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -13,6 +14,17 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// To a child process behind the shim, within this process.
     Memory(DuplexStream),
+}
+
+impl Stream {
+    /// The other end, where that is an address.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+            Self::Memory(_) => None,
+        }
+    }
 }
 
 /// Runs one expression on whichever stream it is.

@@ -52,6 +52,7 @@ impl Streamable {
         let initialized = initialize::read(backend, answer, sink, timeouts).await?;
 
         let id = head.headers.get(SESSION_ID);
+        let endpoint = if id.is_some() { &endpoint.settle(&head) } else { endpoint };
         let session = Self::new(endpoint, id, &initialized.version_header(backend)?, timeouts);
         session.notify(initialize::initialized()).await?;
         Ok((session, initialized))
@@ -90,7 +91,8 @@ impl Streamable {
     pub(super) async fn call(self: &Arc<Self>, body: Bytes, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
         let backend = self.endpoint.backend();
         let request = self.post.request(Method::POST, body);
-        let (head, body) = self.endpoint.exchange(request, timeouts, Use::Call).await?;
+        let exchanged = self.endpoint.exchange(request, timeouts, Use::Call).await;
+        let (head, body) = exchanged.map_err(|error| self.gone_or(error)).inspect_err(|error| self.note(error))?;
         let answer = answer::read(backend, &head, body, timeouts, self.has_id, |body| {
             EventStream::from_body(backend, body, Some(Arc::clone(self)))
         });
@@ -147,6 +149,15 @@ impl Streamable {
             request.headers_mut().insert(LAST_EVENT_ID, id);
         }
         self.endpoint.exchange(request, timeouts, Use::Stream).await
+    }
+
+    /// A server that is gone has taken its sessions with it, and another one behind its name may take a new one.
+    fn gone_or(&self, error: GatewayError) -> GatewayError {
+        let is_gone = matches!(error.kind, Kind::ConnectFailed | Kind::ConnectTimeout);
+        if is_gone && self.endpoint.is_one_of_several() {
+            return answer::session_lost(self.endpoint.backend());
+        }
+        error
     }
 
     fn note(&self, error: &GatewayError) {

@@ -199,3 +199,38 @@ async fn the_servers_own_streams_do_not_count_as_calls() {
     text(session.call(Bytes::from_static(CALL.as_bytes()), &TIMEOUTS).await.unwrap()).await;
     assert_eq!((server.accepted(), upstream.stats().connections), (2, 1));
 }
+
+#[tokio::test]
+async fn a_session_stays_with_the_server_that_began_it_whatever_its_name_stands_for() {
+    let server = TestServer::start(|seen| handshake(seen).unwrap_or_else(|| json(ANSWER))).await;
+    let mut spec = backend(server.address);
+    let Target::Http { endpoints, .. } = &mut spec.target else { unreachable!() };
+    "localhost".clone_into(&mut endpoints[0].host);
+    let upstream = upstream(&spec);
+    let session = upstream.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS).await.unwrap();
+    assert_eq!(session.endpoint().address().map(|address| address.host.as_str()), Some("127.0.0.1"));
+    assert!(upstream.owns(&session));
+    text(session.call(CALL.into(), &TIMEOUTS).await.unwrap()).await;
+    let host = format!("localhost:{}", server.address.port());
+    assert!(
+        server.seen().iter().all(|seen| seen.header("host") == Some(host.as_str())),
+        "asked for by name all the same"
+    );
+
+    // Told who is behind the name, nothing changes for it, as long as its server is among them.
+    let told = |address: &str| {
+        std::collections::BTreeSet::from([Endpoint { host: address.into(), port: server.address.port() }])
+    };
+    upstream.set_endpoints(Some(&told("127.0.0.1")));
+    assert!(upstream.owns(&session));
+    upstream.set_endpoints(Some(&told("127.0.0.2")));
+    assert!(!upstream.owns(&session));
+    upstream.set_endpoints(None);
+
+    // Its server is gone: another one may take its place, with a session of its own.
+    drop(server);
+    // The first call may still go out on a connection that nobody knows to be closed.
+    drop(session.call(CALL.into(), &TIMEOUTS).await);
+    let error = session.call(CALL.into(), &TIMEOUTS).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.kind, session.is_lost()), (Kind::SessionLost, true));
+}
