@@ -193,7 +193,7 @@ impl Catalog {
         match outcome {
             Ok(offer) => {
                 if let Some(backend) = route.servers[server].only_backend() {
-                    backend.knowledge().counted(offer.lists[ListKind::Tools.index()].items.len());
+                    backend.knowledge().listed(offer.lists[ListKind::Tools.index()].items.len());
                 }
                 let fresh_until = fill::fresh_until(&offer);
                 *slot = Slot { offer: Some(Arc::new(offer)), fresh_until, ..Slot::default() };

@@ -11,8 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a backend that nobody calls is believed to be as it was.
+/// How long a backend that nobody calls is believed to be as it was, or a little less or more: not all are looked at together.
 const BELIEVED: Duration = Duration::from_secs(60);
+
+/// After this long, one that is called is looked at all the same: its version and its tools may be others by now.
+const OLD: Duration = Duration::from_secs(600);
 
 /// Wait after a first failed handshake; doubles from there.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -108,13 +111,16 @@ pub(crate) struct Known {
 }
 
 /// When a backend is to be looked at again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Schedule {
     /// Somebody is at it.
     checking: bool,
     checked: Option<Instant>,
     failures: u32,
+    /// Of a backend that failed.
     not_before: Option<Instant>,
+    /// Of one that did not: how long it may be left alone.
+    believed: Duration,
 }
 
 /// The knowledge of one backend. Calls add to it without a lock.
@@ -139,7 +145,13 @@ impl Knowledge {
             doubted: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             known: Mutex::default(),
-            schedule: Mutex::default(),
+            schedule: Mutex::new(Schedule {
+                checking: false,
+                checked: None,
+                failures: 0,
+                not_before: None,
+                believed: jittered(BELIEVED),
+            }),
         }
     }
 
@@ -168,8 +180,13 @@ impl Knowledge {
     }
 
     /// It lists so many tools.
-    pub(crate) fn counted(&self, tools: usize) {
+    pub(super) fn counted(&self, tools: usize) {
         self.known.lock().tools = Some(u32::try_from(tools).unwrap_or(u32::MAX));
+    }
+
+    /// It lists so many tools to some client. Servers list different ones to different clients: what was counted before stands.
+    pub(crate) fn listed(&self, tools: usize) {
+        self.known.lock().tools.get_or_insert_with(|| u32::try_from(tools).unwrap_or(u32::MAX));
     }
 
     /// A call was answered.
@@ -199,7 +216,9 @@ impl Knowledge {
         schedule.checking = true;
         // What is said from now on is about what comes after this look.
         self.doubted.store(false, Ordering::Relaxed);
-        self.moved.store(false, Ordering::Relaxed);
+        if self.moved.swap(false, Ordering::Relaxed) {
+            schedule.failures = 0;
+        }
         true
     }
 
@@ -217,7 +236,8 @@ impl Knowledge {
                 let answered = Duration::from_millis(self.answered_ms.load(Ordering::Relaxed));
                 let quiet = (self.began + answered).elapsed().min(since_check.unwrap_or(Duration::MAX));
                 let is_doubted = self.doubted.load(Ordering::Relaxed);
-                quiet >= BELIEVED
+                quiet >= schedule.believed
+                    || since_check.is_some_and(|since| since >= OLD)
                     || (is_doubted && since_check.is_none_or(|since| since >= DOUBTED_AT_MOST_EVERY))
                     || (!counted && since_check.is_none())
             }
@@ -231,7 +251,10 @@ impl Knowledge {
         schedule.checking = false;
         schedule.checked = Some(Instant::now());
         match outcome {
-            Ok(()) => schedule.not_before = None,
+            Ok(()) => {
+                schedule.not_before = None;
+                schedule.believed = jittered(BELIEVED);
+            }
             Err(problem) => {
                 let wait = (FIRST_RETRY * 2u32.saturating_pow(schedule.failures.min(16))).min(LAST_RETRY);
                 schedule.failures = schedule.failures.saturating_add(1);
@@ -298,8 +321,11 @@ mod tests {
         knowledge.checked(Err("refused".to_owned()));
         knowledge.failed(&broken());
         assert!(!knowledge.begin_check());
-        // Another address does.
+        // Another address does, and counts failures anew.
         knowledge.moved();
+        assert!(knowledge.begin_check());
+        knowledge.checked(Err("refused".to_owned()));
+        advance(Duration::from_millis(1_300)).await;
         assert!(knowledge.begin_check());
         knowledge.introduced(introduction());
         knowledge.checked(Ok(()));
@@ -312,16 +338,22 @@ mod tests {
         knowledge.introduced(introduction());
         assert!(knowledge.begin_check(), "a client's handshake does not say how many tools there are");
         knowledge.counted(3);
+        knowledge.listed(9);
+        assert_eq!(knowledge.known().tools, Some(3));
         knowledge.checked(Ok(()));
-        for _ in 0..10 {
+        for _ in 0..19 {
             advance(seconds(30)).await;
             assert!(!knowledge.begin_check());
             knowledge.answered();
         }
-        advance(seconds(59)).await;
+        advance(seconds(30)).await;
+        assert!(knowledge.begin_check(), "it may have changed in ten minutes");
+        knowledge.checked(Ok(()));
+        knowledge.answered();
+        advance(seconds(44)).await;
         assert!(!knowledge.begin_check());
-        advance(seconds(1)).await;
-        assert!(knowledge.begin_check(), "nobody called it for a minute");
+        advance(seconds(32)).await;
+        assert!(knowledge.begin_check(), "nobody called it for about a minute");
         knowledge.checked(Ok(()));
 
         knowledge.failed(&GatewayError::new(Kind::EraUnavailable, "not its doing"));
