@@ -57,7 +57,7 @@ impl Endpoints {
     /// Names this set of addresses: 16 hexadecimal digits.
     pub fn hash(&self) -> String {
         let digest = Sha256::digest(serde_json::to_vec(self).unwrap_or_default());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 }
 
