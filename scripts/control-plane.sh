@@ -95,9 +95,11 @@ become() { # become PROGRAM
             --audit-policy-file="$root/tests/cluster/audit-policy.yaml" --audit-log-path=audit.log --audit-log-maxsize=0
         ;;
     kube-controller-manager)
-        # The default of 20 requests a second is what hundreds of gateways would wait for.
+        # The default of 20 requests a second is what hundreds of gateways would wait for. Three controllers are for nodes:
+        # they would mark pods unready, evict and delete them within a minute, as no kubelet renews a node here.
         exec "$bin/kube-controller-manager" --kubeconfig=controller-manager.kubeconfig --leader-elect=false --secure-port=0 \
-            --controllers='*' --use-service-account-credentials --kube-api-qps=500 --kube-api-burst=1000 \
+            --controllers='*,-node-lifecycle-controller,-taint-eviction-controller,-pod-garbage-collector-controller' \
+            --use-service-account-credentials --kube-api-qps=500 --kube-api-burst=1000 \
             --service-account-private-key-file=service-accounts.key --root-ca-file=ca.crt \
             --cluster-signing-cert-file=ca.crt --cluster-signing-key-file=ca.key
         ;;

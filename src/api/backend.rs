@@ -243,8 +243,8 @@ pub struct RemoteServer {
     /// The URL of its MCP endpoint, or of its event stream with transport SSE: http or https, without user or fragment.
     /// Addresses inside the cluster, private and link-local ones are refused when they are dialled.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@\\\\s]+(/[^#\\\\s]*|[?][^#\\\\s]*)?$')").message(
-        "spec.remote.url must be an http:// or https:// URL without user, password, fragment or spaces; credentials go to spec.auth"
+    #[x_kube(validation = Rule::new(r#"self.matches('^https?://[!-"$-.0->A-~]+(/[!-"$-~]*|[?][!-"$-~]*)?$')"#).message(
+        "spec.remote.url must be an http:// or https:// URL in printable ASCII, without user, password, fragment or spaces; credentials go to spec.auth"
     ))]
     pub url: String,
     /// StreamableHTTP, or SSE for servers of 2024-11-05. Default: StreamableHTTP.

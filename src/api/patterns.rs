@@ -18,8 +18,9 @@ pub(super) const HEADER_TEXT: &str = r"^[\x20-\x7E]*$";
 /// A key of a Secret or a `ConfigMap`.
 pub(super) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
-/// A URL path without query or fragment.
-pub(super) const URL_PATH: &str = r"^/[^?#\s]*$";
+/// A URL path without query or fragment. What it may hold is listed, because regular expressions of Go and of Rust differ
+/// in what is a space.
+pub(super) const URL_PATH: &str = r#"^/[!-"$->@-~]*$"#;
 
 /// An environment variable's name, as core/v1 allows it.
 pub(super) const ENV_NAME: &str = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
@@ -45,7 +46,7 @@ const WORDS: [(&str, &str); 12] = [
     (HTTP_TOKEN, "an HTTP header's name"),
     (HEADER_TEXT, "printable ASCII"),
     (DATA_KEY, "letters, digits, '-', '_' and '.'"),
-    (URL_PATH, "a path that begins with '/', without '?', '#' and spaces"),
+    (URL_PATH, "a path that begins with '/', in printable ASCII without '?', '#' and spaces"),
     (ENV_NAME, "letters, digits, '-', '_' and '.', not beginning with a digit"),
     (TOOL_NAME, "letters, digits, '_', '-', '.' and '/'"),
     (MCP_METHOD, "a method of MCP as it is written, like tools/call"),

@@ -109,6 +109,11 @@ impl Bounds<'_> {
         if self.schema["pattern"].is_string() {
             self.put("no match", "é".into(), Expected::FieldRefused);
         }
+        // Regular expressions of Go and of Rust differ in which of these are spaces.
+        for space in ["\u{b}", "\u{a0}", "\u{2028}"] {
+            let text = format!("{}{space}", self.value().as_str().unwrap());
+            self.put(&format!("{space:?} at its end"), text.into(), Expected::Agreement);
+        }
         let most = self.bound("maxLength").unwrap_or_else(|| panic!("{} has no bound", self.place.field));
         let text = self.value().as_str().unwrap();
         let long = |length: usize| {
@@ -144,6 +149,19 @@ impl Bounds<'_> {
         let most = self.bound("maxItems").unwrap_or_else(|| panic!("{} has no bound", self.place.field));
         self.put_entries(most, Expected::FieldHolds);
         self.put_entries(most + 1, Expected::FieldRefused);
+        self.put_twice();
+    }
+
+    fn put_twice(&mut self) {
+        if self.schema["x-kubernetes-list-type"] == "atomic" {
+            return;
+        }
+        let mut entries = self.value().as_array().unwrap().clone();
+        entries.insert(1, entries[0].clone());
+        let whole = self.place.clone();
+        self.place.field = format!("{}[1]", whole.field);
+        self.put("an entry twice", entries.into(), Expected::FieldRefused);
+        self.place = whole;
     }
 
     fn put_entries(&mut self, count: usize, expected: Expected) {
