@@ -9,6 +9,12 @@ pub const SHIM_PORT: u16 = 8080;
 /// The path at which the shim serves it.
 pub const SHIM_PATH: &str = "/mcp";
 
+/// A gateway pod's port for the operator.
+pub const CHANNEL_PORT: u16 = 9902;
+
+/// The annotation of a pod that says whose it is, as `Kind/name`: a pod's own controller is a `ReplicaSet`.
+pub const OWNER_ANNOTATION: &str = "gateway.mcp-operator.dev/owner";
+
 /// The longest DNS label, and so the longest name of a Service.
 const MAX_LABEL: usize = 63;
 
