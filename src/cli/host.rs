@@ -4,6 +4,7 @@ use super::Failure;
 use crate::gateway::admin;
 use crate::gateway::config::{Engine, Runtime, Source, Watch, follow};
 use crate::gateway::listener::socket::Bind;
+use crate::gateway::peers::peering::Peering;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ pub(super) struct Host {
     pub(super) admin: SocketAddr,
     /// Whether any free port will do for `admin` where that one is taken.
     pub(super) admin_may_move: bool,
+    /// How it meets the other replicas, where there may be any.
+    pub(super) peering: Option<Peering>,
 }
 
 impl Host {
@@ -52,6 +55,9 @@ impl Host {
         let admin = self.bind_admin()?;
         let runtime = Runtime::<E>::start(&generation, Bind::from(self.bind)).map_err(Failure::new)?;
         drop(generation);
+        if let Some(peering) = self.peering {
+            runtime.join(peering).map_err(Failure::new)?;
+        }
         if let Ok(address) = admin.local_addr() {
             tracing::info!(listener = "admin", %address, tls = false, "listening");
         }

@@ -66,7 +66,7 @@ pub fn run<E: Engine>(args: RunArgs) -> Result<ExitCode, Failure> {
     let bind = world.bind;
     telemetry::init(LogFormat::Auto, log_level.as_deref())
         .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
-    let host = Host { bind, admin: admin.unwrap_or(ADMIN), admin_may_move: admin.is_none() };
+    let host = Host { bind, admin: admin.unwrap_or(ADMIN), admin_may_move: admin.is_none(), peering: None };
     host.run::<E, _>(World::new(world)?, banner::print)
 }
 

@@ -4,9 +4,12 @@ use super::catalog::{Catalog, Conflict, ListKind};
 use super::config::Engine;
 use super::error::GatewayError;
 use super::metrics::Metrics;
+use super::peers::peering::{JoinError, Peering};
 use super::state::{Gateway, RouteState, ServerState};
 use crate::ir::generation::Generation;
+use crate::ir::snapshot::Endpoint;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Engine for Gateway {
@@ -16,6 +19,14 @@ impl Engine for Gateway {
 
     fn apply(&self, generation: &Generation) -> Result<String, GatewayError> {
         Self::apply(self, generation)
+    }
+
+    fn join(&self, peering: Peering) -> Result<(), JoinError> {
+        Self::join(self, peering)
+    }
+
+    fn set_peers(&self, peers: &BTreeSet<Endpoint>) {
+        Self::set_peers(self, peers);
     }
 
     fn status(&self) -> serde_json::Value {

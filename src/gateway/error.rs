@@ -60,6 +60,8 @@ pub enum Kind {
     TooManySessions,
     TooManyStreams,
     Draining,
+    ReplicaUnavailable,
+    ReplicaLost,
     EraUnavailable,
     Internal,
     // upstream
@@ -143,6 +145,8 @@ impl Kind {
             K::TooManySessions      => (Gateway, Safe, GATEWAY_ERROR, 503, "too_many_sessions"),
             K::TooManyStreams       => (Gateway, Safe, GATEWAY_ERROR, 429, "too_many_streams"),
             K::Draining             => (Gateway, Safe, GATEWAY_ERROR, 503, "draining"),
+            K::ReplicaUnavailable   => (Gateway, Safe, GATEWAY_ERROR, 503, "replica_unavailable"),
+            K::ReplicaLost          => (Gateway, IfIdempotent, GATEWAY_ERROR, 200, "replica_lost"),
             K::EraUnavailable       => (Gateway, Never, GATEWAY_ERROR, 200, "era_unavailable"),
             K::Internal             => (Gateway, IfIdempotent, -32603, 500, "internal"),
             K::ConnectFailed        => (Upstream, Safe, UPSTREAM_ERROR, 200, "connect_failed"),

@@ -52,6 +52,14 @@ pub struct Metrics {
     pub sessions_open: IntGauge,
     /// Sessions ever begun.
     pub sessions: IntCounter,
+    /// Sessions taken up from replicas that are gone.
+    pub sessions_adopted: IntCounter,
+    /// Sessions offered to another replica when this one left.
+    sessions_handed_over: IntCounterVec,
+    /// Requests sent to other replicas for their clients.
+    peer_requests: IntCounterVec,
+    /// Other replicas that are known and not leaving.
+    pub peers: IntGauge,
     /// Open event streams to clients: answers that stream, GET streams, subscriptions.
     streams_open: IntGauge,
     /// 1 from the signal to leave until the end.
@@ -107,6 +115,10 @@ impl Metrics {
             generation: r.gauges("mcp_gateway_generation_info", "1 for the generation that is served.", &["hash"])?,
             sessions_open: r.add(IntGauge::new("mcp_gateway_sessions_open", "Live sessions of legacy clients.")?)?,
             sessions: r.add(IntCounter::new("mcp_gateway_sessions_total", "Sessions of legacy clients ever begun.")?)?,
+            sessions_adopted: r.add(IntCounter::new("mcp_gateway_sessions_adopted_total", "Sessions taken up from replicas that are gone.")?)?,
+            sessions_handed_over: r.counters("mcp_gateway_sessions_handed_over_total", "Sessions offered to another replica when this one left.", &["outcome"])?,
+            peer_requests: r.counters("mcp_gateway_peer_requests_total", "Requests sent on to other replicas, by what came of it.", &["outcome"])?,
+            peers: r.add(IntGauge::new("mcp_gateway_peers", "Other replicas that are known and not leaving.")?)?,
             streams_open: r.add(IntGauge::new("mcp_gateway_streams_open", "Open event streams to clients.")?)?,
             draining: r.add(IntGauge::new("mcp_gateway_draining", "1 from the signal to leave until the end.")?)?,
             names: Vec::new(),
@@ -153,6 +165,16 @@ impl Metrics {
     pub fn open_stream(&self) -> OpenStream {
         self.streams_open.inc();
         OpenStream(self.streams_open.clone())
+    }
+
+    /// Counts a request that was sent on to another replica.
+    pub fn sent_to_peer(&self, outcome: PeerOutcome) {
+        self.peer_requests.with_label_values(&[outcome.word()]).inc();
+    }
+
+    /// Counts a session that another replica took, or did not take, when this one left.
+    pub fn handed_over(&self, taken: bool) {
+        self.sessions_handed_over.with_label_values(&[if taken { OK } else { "failed" }]).inc();
     }
 
     /// Counts a request that ended before a route was found for it.
@@ -235,6 +257,33 @@ fn prune<T: prometheus::core::MetricVecBuilder>(
                 // The only failure is that it is gone already.
                 let _ = vec.remove_label_values(&values);
             }
+        }
+    }
+}
+
+/// What came of sending a request on to another replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerOutcome {
+    /// It answered for the session.
+    Ok,
+    /// It does not hold the session, or has been started anew since.
+    NotThere,
+    /// It is not there any more.
+    Gone,
+    /// It cannot be spoken to for another reason.
+    Unavailable,
+    /// It ended before its answer did.
+    Lost,
+}
+
+impl PeerOutcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => OK,
+            Self::NotThere => "not_there",
+            Self::Gone => "gone",
+            Self::Unavailable => "unavailable",
+            Self::Lost => "lost",
         }
     }
 }

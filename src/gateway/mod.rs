@@ -3,7 +3,7 @@
 //! A request passes these rooms in order; `docs/architecture.md` walks through them:
 //! [`listener`] accepts it, [`downstream`] speaks the client's transport, [`mcp`] reads the envelope, [`session`] finds who
 //! it is, [`catalog`] finds whose tool it is, [`adapter`] maps the client's protocol era onto the server's, [`upstream`]
-//! calls the server. [`config`] brings generations in, [`admin`] shows what happens.
+//! calls the server. [`config`] brings generations in, [`admin`] shows what happens, [`peers`] is where replicas meet.
 
 pub mod adapter;
 pub mod admin;
@@ -15,6 +15,7 @@ pub mod error;
 pub mod listener;
 pub mod mcp;
 pub mod metrics;
+pub mod peers;
 pub(crate) mod router;
 pub mod session;
 pub mod state;

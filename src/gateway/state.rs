@@ -6,17 +6,21 @@ use super::error::{GatewayError, Kind};
 use super::mcp::splice::Edits;
 use super::mcp::version::Version;
 use super::metrics::{Metrics, ServerMetrics};
+use super::peers::peering::{JoinError, Joined, Peering};
+use super::peers::{Peers, SessionKey};
 use super::router::Router;
+use super::session::live::Session;
 use super::session::seal::Keyring;
-use super::session::table::SessionTable;
+use super::session::table::{Inserted, SessionTable};
 use super::upstream::{Group, Upstream};
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
-use crate::ir::snapshot::{Limits, Route, Server, Snapshot, Timeouts};
+use crate::ir::secrets::Channels as ChannelSecrets;
+use crate::ir::snapshot::{Endpoint, Limits, Route, Server, Snapshot, Timeouts};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +34,8 @@ pub struct Gateway {
     pub(crate) channels: Channels,
     pub(crate) metrics: Arc<Metrics>,
     closing: CancellationToken,
+    /// The other replicas, once this one has joined them.
+    joined: OnceLock<Arc<Joined>>,
     this: Weak<Self>,
 }
 
@@ -40,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) router: Router,
     pub(crate) routes: Vec<Arc<RouteState>>,
     pub(crate) keyring: Keyring,
+    /// What secures the channel to the other replicas.
+    channels: Option<ChannelSecrets>,
     /// Revisions offered to clients.
     pub(crate) versions: Vec<Version>,
     upstreams: BTreeMap<ObjectId, Arc<Upstream>>,
@@ -99,6 +107,7 @@ impl Gateway {
             channels: Channels::default(),
             metrics,
             closing: CancellationToken::new(),
+            joined: OnceLock::new(),
             this: Weak::clone(this),
         });
         tokio::spawn(sweep(Arc::downgrade(&gateway)));
@@ -111,6 +120,9 @@ impl Gateway {
         let before = self.running.load_full();
         let running = Running::compile(generation, Some(&before), &self.metrics)?;
         let hash = running.hash.clone();
+        if let (Some(joined), Some(this)) = (self.joined.get(), self.this.upgrade()) {
+            joined.secure(running.channels.as_ref(), &this).map_err(|error| GatewayError::new(Kind::Internal, error.to_string()))?;
+        }
         let after = Arc::new(running);
         self.running.store(Arc::clone(&after));
         self.metrics.retain(&after.snapshot);
@@ -159,12 +171,53 @@ impl Gateway {
         self.running().routes.iter().find(|route| route.id() == id).cloned()
     }
 
+    /// Finds the other replicas of this gateway, and is found by them. Until then, every session is this one's own.
+    pub fn join(&self, peering: Peering) -> Result<(), JoinError> {
+        let Some(this) = self.this.upgrade() else { return Ok(()) };
+        let joined = Joined::new(peering, self.running().channels.as_ref(), &this)?;
+        // A second time is nobody's intention.
+        let _ = self.joined.set(joined);
+        Ok(())
+    }
+
+    /// These are the peer ports of this gateway's replicas from now on, this one's among them or not.
+    pub fn set_peers(&self, peers: &BTreeSet<Endpoint>) {
+        if let Some(joined) = self.joined.get() {
+            joined.tell(peers);
+        }
+    }
+
+    /// The other replicas, if there is a way to speak to them.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.joined.get().map(|joined| &joined.peers).filter(|peers| peers.is_open())
+    }
+
+    /// Takes a session in, unless there is one of its id already: that one is given back then, with false.
+    pub(crate) fn admit(&self, session: Arc<Session>, limit: usize) -> Result<(Arc<Session>, bool), GatewayError> {
+        let Inserted { session, is_new, evicted } = self.sessions.insert(session, limit)?;
+        if is_new {
+            self.metrics.sessions_open.inc();
+        }
+        if let Some(evicted) = evicted {
+            self.over(evicted);
+        }
+        Ok((session, is_new))
+    }
+
     /// Ends a session; false when there is none of this id.
     pub(crate) fn end_session(&self, id: &str) -> bool {
         let Some(session) = self.sessions.remove(id) else { return false };
-        self.metrics.sessions_open.dec();
-        session.close_in_background();
+        self.over(session);
         true
+    }
+
+    /// A session is out of the table for good.
+    fn over(&self, session: Arc<Session>) {
+        self.metrics.sessions_open.dec();
+        if let Some(peers) = self.peers() {
+            peers.note_end(SessionKey::of(session.id()));
+        }
+        session.close_in_background();
     }
 
     /// Sessions of routes that changed hear that every list may have; sessions of routes that are gone end.
@@ -208,6 +261,7 @@ impl Running {
             snapshot: Arc::new(snapshot.clone()),
             routes,
             keyring,
+            channels: generation.credentials.channels.clone(),
             versions: snapshot.protocol.versions.iter().filter_map(|version| Version::parse(version)).collect(),
             upstreams,
         })
@@ -301,8 +355,7 @@ async fn sweep(gateway: Weak<Gateway>) {
         let Some(gateway) = gateway.upgrade() else { return };
         let idle = Duration::from_millis(gateway.running().snapshot.sessions.idle_timeout_ms);
         for session in gateway.sessions.remove_idle(idle) {
-            gateway.metrics.sessions_open.dec();
-            session.close_in_background();
+            gateway.over(session);
         }
     }
 }

@@ -15,6 +15,8 @@ mod hostile;
 mod limits;
 mod modern;
 mod reload;
+mod replicas;
+mod replicas_lost;
 mod run;
 mod sessions;
 mod stdio;

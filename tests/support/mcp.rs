@@ -43,6 +43,33 @@ impl LegacyClient {
         client
     }
 
+    /// The same client over another connection, perhaps to another replica.
+    pub async fn over(&self, address: SocketAddr) -> Self {
+        Self {
+            connection: Connection::open(address).await.unwrap(),
+            path: self.path.clone(),
+            version: self.version.clone(),
+            session: self.session.clone(),
+            next_id: self.next_id + 1000,
+        }
+    }
+
+    /// The bytes that open its stream of what servers say unasked, or go on with one after an event.
+    pub fn stream_request(&self, last_event: Option<&str>) -> String {
+        let (path, session) = (&self.path, self.session.as_deref().unwrap());
+        let last = last_event.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\n{last}\r\n"
+        )
+    }
+
+    /// Ends its session.
+    pub async fn delete(&mut self) -> io::Result<Answer> {
+        let (path, session) = (&self.path, self.session.as_deref().unwrap());
+        let request = format!("DELETE {path} HTTP/1.1\r\nhost: localhost\r\nmcp-session-id: {session}\r\n\r\n");
+        self.connection.exchange(request).await
+    }
+
     /// A request with the next id.
     pub fn message(&mut self, method: &str, params: Value) -> Value {
         let id = self.next_id;

@@ -6,10 +6,12 @@
 // Messages are written where they are sent.
 #![allow(clippy::needless_pass_by_value)]
 
+pub mod balancer;
 pub mod generation;
 pub mod http;
 pub mod mcp;
 pub mod process;
+pub mod replicas;
 pub mod upstream;
 
 use std::time::Duration;

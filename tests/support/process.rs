@@ -135,13 +135,18 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it with a first generation, and waits until it listens.
     pub async fn serve(generation: &Generation) -> Self {
+        Self::serve_with(generation, &[]).await
+    }
+
+    /// As [`serve`](Self::serve), with more arguments.
+    pub async fn serve_with(generation: &Generation, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         write(home.path(), generation);
         let mut command = Command::new(GATEWAY);
         command.arg("serve").args(["--bind", "127.0.0.1", "--admin", "127.0.0.1:0"]);
         command.arg("--snapshot-dir").arg(home.path().join("snapshot"));
         command.arg("--credentials-dir").arg(home.path().join("credentials"));
-        command.env_remove("RUST_LOG");
+        command.args(arguments).env_remove("RUST_LOG");
         let process = Process::start(&mut command);
         let admin = process.logged("the admin port listens", |line| listening(line, "admin")).await;
         Self { process, home, admin }

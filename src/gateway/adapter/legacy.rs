@@ -351,7 +351,7 @@ async fn tell(session: &Arc<Session>, server: &str, message: &Bytes) {
 }
 
 /// Opens every server's session in the background: what servers say unasked must reach a client that has not called them.
-fn open_servers(session: &Arc<Session>, route: &Arc<RouteState>) {
+pub(crate) fn open_servers(session: &Arc<Session>, route: &Arc<RouteState>) {
     for index in 0..route.servers.len() {
         let (session, route) = (Arc::clone(session), Arc::clone(route));
         tokio::spawn(async move {

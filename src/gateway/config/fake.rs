@@ -5,14 +5,15 @@ use crate::gateway::downstream::body::ResponseBody;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::listener::{ConnectionInfo, Handler};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::peers::peering::{JoinError, Peering};
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::{Credentials, PrivateBytes};
-use crate::ir::snapshot::{Drain, Limits, Listener, Protocol, SNAPSHOT_VERSION, Sessions, Snapshot, Timeouts};
+use crate::ir::snapshot::{Drain, Endpoint, Limits, Listener, Protocol, SNAPSHOT_VERSION, Sessions, Snapshot, Timeouts};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +43,12 @@ impl Engine for Fake {
         }
         Ok(generation.hash())
     }
+
+    fn join(&self, _: Peering) -> Result<(), JoinError> {
+        Ok(())
+    }
+
+    fn set_peers(&self, _: &BTreeSet<Endpoint>) {}
 
     fn status(&self) -> serde_json::Value {
         serde_json::json!([])

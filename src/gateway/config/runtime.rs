@@ -5,10 +5,12 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::listener::socket::Bind;
 use crate::gateway::listener::{BoundListener, Handler, ListenError, Listeners};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::peers::peering::{JoinError, Peering};
 use crate::ir::generation::Generation;
-use crate::ir::snapshot::Snapshot;
+use crate::ir::snapshot::{Endpoint, Snapshot};
 use parking_lot::Mutex;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,6 +21,10 @@ pub trait Engine: Handler + Sized {
     fn start(generation: &Generation, metrics: Arc<Metrics>) -> Result<Arc<Self>, GatewayError>;
     /// Serves another one from now on and counts it, or changes nothing.
     fn apply(&self, generation: &Generation) -> Result<String, GatewayError>;
+    /// Finds the other replicas of this gateway, and is found by them.
+    fn join(&self, peering: Peering) -> Result<(), JoinError>;
+    /// These are the peer ports of this gateway's replicas from now on, its own among them or not.
+    fn set_peers(&self, peers: &BTreeSet<Endpoint>);
     /// Routes, their servers and backends, for people.
     fn status(&self) -> serde_json::Value;
     /// Takes nothing on that lasts, such as sessions; what is in flight goes on.
@@ -105,6 +111,16 @@ impl<E: Engine> Runtime<E> {
         };
         let draining = AtomicBool::new(false);
         Ok(Arc::new(Self { engine, listeners, metrics, applied: Mutex::new(applied), draining }))
+    }
+
+    /// Joins the other replicas of this gateway.
+    pub fn join(&self, peering: Peering) -> Result<(), JoinError> {
+        self.engine.join(peering)
+    }
+
+    /// These are the peer ports of this gateway's replicas from now on.
+    pub fn set_peers(&self, peers: &BTreeSet<Endpoint>) {
+        self.engine.set_peers(peers);
     }
 
     /// Serves this generation from now on, unless it is the one that is served, or was refused already. A refusal leaves

@@ -4,6 +4,7 @@ use super::relay::EventRelay;
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::sse_write;
 use crate::gateway::metrics::{OpenStream, RequestTimer};
+use crate::gateway::peers::forward::ForwardedBody;
 use crate::gateway::session::live::CallGuard;
 use crate::gateway::session::log::LogReader;
 use crate::gateway::upstream::JsonBody;
@@ -34,6 +35,8 @@ pub enum ResponseBody {
     Log(LogBody),
     /// A modern server's event stream, edited as it passes.
     Events(Box<EventRelay>),
+    /// Another replica's answer.
+    Forwarded(Box<ForwardedBody>),
 }
 
 impl Body for ResponseBody {
@@ -52,11 +55,15 @@ impl Body for ResponseBody {
             Self::Json(relay) => relay.poll(context),
             Self::Log(log) => log.poll(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(relay) => relay.poll(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Forwarded(answer) => answer.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Empty)
+        match self {
+            Self::Forwarded(answer) => answer.is_end_stream(),
+            other => matches!(other, Self::Empty),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -64,6 +71,7 @@ impl Body for ResponseBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Json(relay) => relay.size_hint(),
+            Self::Forwarded(answer) => answer.size_hint(),
             Self::Log(_) | Self::Events(_) => SizeHint::default(),
         }
     }

@@ -14,7 +14,10 @@ use crate::gateway::mcp::message;
 use crate::gateway::mcp::splice::{Edits, json_string};
 use crate::gateway::mcp::version::{self, Era, Version};
 use crate::gateway::metrics::MethodClass;
-use crate::gateway::session::inbound::session_gone;
+use crate::gateway::peers::SessionKey;
+use crate::gateway::peers::forward::Parcel;
+use crate::gateway::peers::place::{Place, begin_elsewhere, is_repeatable, place};
+use crate::gateway::session::hello::pack;
 use crate::gateway::session::live::{Hello, Session};
 use crate::gateway::session::log::EventLog;
 use crate::gateway::session::seal::Claims;
@@ -38,7 +41,7 @@ const RESUMES_SINCE: Version = Version::V2025_11_25;
 /// Answers one message.
 pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
     if let Some(sealed) = sse_transport::session_parameter(inbound) {
-        return sse_transport::post(inbound, &sealed, body, envelope);
+        return sse_transport::post(inbound, &sealed, body, envelope).await;
     }
     let answer = match accepts_both(inbound.headers()) {
         Err(error) => Err(error),
@@ -50,18 +53,19 @@ pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelop
 
 /// Answers a batch: each request's answer is an event of one stream.
 pub(crate) async fn post_batch(inbound: &Inbound<'_>, body: &Bytes) -> Response<ResponseBody> {
-    let answer = match accepts_both(inbound.headers()).and_then(|()| session(inbound)) {
-        Ok(session) => batch(inbound, &session, body).await,
+    let answer = match accepts_both(inbound.headers()) {
+        Ok(()) => batch(inbound, body).await,
         Err(error) => Err(error),
     };
     answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, None, &error))
 }
 
-async fn batch(
-    inbound: &Inbound<'_>,
-    session: &Arc<Session>,
-    body: &Bytes,
-) -> Result<Response<ResponseBody>, GatewayError> {
+async fn batch(inbound: &Inbound<'_>, body: &Bytes) -> Result<Response<ResponseBody>, GatewayError> {
+    // What is in it may be anything.
+    let session = match session(&Parcel { inbound, body, id: None, repeatable: false }).await? {
+        Place::Here(session) => session,
+        Place::Answered(response) => return Ok(response),
+    };
     if !session.hello().version.has_batches() {
         return Err(DecodeError::Batch.into());
     }
@@ -70,13 +74,13 @@ async fn batch(
         messages.iter().any(|message| decoded(message).is_ok_and(|envelope| envelope.kind() == MessageKind::Request));
     if !asks {
         for message in &messages {
-            answer_on(inbound.route, session, message, session.unsolicited()).await;
+            answer_on(inbound.route, &session, message, session.unsolicited()).await;
         }
         return Ok(respond::accepted());
     }
     let log = session.open_stream();
     let reader = log.read();
-    let (route, session) = (Arc::clone(inbound.route), Arc::clone(session));
+    let route = Arc::clone(inbound.route);
     tokio::spawn(async move {
         let answers: Vec<_> = messages.iter().map(|message| answer_on(&route, &session, message, &log)).collect();
         join_all(answers).await;
@@ -86,9 +90,10 @@ async fn batch(
 }
 
 /// Opens the session's stream of what servers say unasked, or goes on with a stream that broke.
-pub(crate) fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
-    let session = match session(inbound) {
-        Ok(session) => session,
+pub(crate) async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+    let session = match session(&Parcel::without_body(inbound)).await {
+        Ok(Place::Here(session)) => session,
+        Ok(Place::Answered(response)) => return response,
         Err(error) => return refused(inbound, Era::Legacy, None, &error),
     };
     let resumed = inbound.header(&LAST_EVENT_ID).and_then(|id| session.resume(id));
@@ -99,16 +104,20 @@ pub(crate) fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
 }
 
 /// Ends the session.
-pub(crate) fn delete(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+pub(crate) async fn delete(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     let modern = inbound.header(&PROTOCOL_VERSION).is_some_and(is_modern);
     if modern {
         return respond::method_not_allowed("POST");
     }
-    match session(inbound) {
-        Ok(session) => {
+    match session(&Parcel::without_body(inbound)).await {
+        Ok(Place::Here(session)) => {
             inbound.gateway.end_session(session.id());
+            if let Some(peers) = inbound.gateway.peers() {
+                peers.announce_end(SessionKey::of(session.id())).await;
+            }
             respond::empty(StatusCode::NO_CONTENT)
         }
+        Ok(Place::Answered(response)) => response,
         Err(error) => refused(inbound, Era::Legacy, None, &error),
     }
 }
@@ -121,6 +130,9 @@ async fn initialize(
     let Some(id) = envelope.id() else {
         return Err(GatewayError::new(Kind::InvalidRequest, "initialize must be a request, with an id"));
     };
+    if let Some(response) = begin_elsewhere(&Parcel { inbound, body, id: Some(id), repeatable: true }).await {
+        return Ok(response);
+    }
     let timer = inbound.route.metrics.start(MethodClass::of("initialize"));
     let begun = begin(inbound.gateway, inbound.running, inbound.route, body, envelope, EventLog::new(0)).await;
     let (session, result) = match begun {
@@ -150,14 +162,12 @@ pub(crate) async fn begin(
 ) -> Result<(Arc<Session>, String), GatewayError> {
     let hello = hello(running, route, body, envelope)?;
     let version = hello.version;
-    let id = sealed_id(running, route, &hello)?;
+    // What another replica needs to go on with the session, if there may be one.
+    let said = envelope.params().filter(|_| gateway.peers().is_some()).map(|params| pack(&params));
+    let id = sealed_id(gateway, running, &route.id().to_string(), version, said.unwrap_or_default())?;
     let session = Session::new(id, route.id().clone(), hello, gateway.weak(), unsolicited);
-    let evicted = gateway.sessions.insert(Arc::clone(&session), running.snapshot.limits.sessions as usize)?;
+    let (session, _) = gateway.admit(session, running.snapshot.limits.sessions as usize)?;
     gateway.metrics.sessions.inc();
-    match evicted {
-        Some(evicted) => evicted.close_in_background(),
-        None => gateway.metrics.sessions_open.inc(),
-    }
     let catalog = route.catalogs.get(Era::Legacy, session.hello().catalog_key);
     catalog.fill_from_session(&session, route).await;
     if let Some(error) = catalog.required_missing(route) {
@@ -167,25 +177,32 @@ pub(crate) async fn begin(
     Ok((session, catalog.view().initialize_result(version, env!("CARGO_PKG_VERSION"))))
 }
 
-fn sealed_id(running: &Running, route: &RouteState, hello: &Hello) -> Result<String, GatewayError> {
+/// A new id for what this replica holds, sealed for `scope`.
+pub(crate) fn sealed_id(
+    gateway: &Gateway,
+    running: &Running,
+    scope: &str,
+    version: Version,
+    hello: Box<[u8]>,
+) -> Result<String, GatewayError> {
     let claims = Claims {
         session: random_id()?,
         // Nobody has to show who they are yet: every client is the same one.
         principal_hash: 0,
-        capabilities_hash: hello.catalog_key,
-        version: hello.version,
-        // One replica: every session is its own.
-        owner: "".into(),
+        version,
+        // Without others, every session is this one's.
+        owner: gateway.peers().map(|peers| peers.me().to_string()).unwrap_or_default().into(),
         issued_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        hello,
     };
     running
         .keyring
-        .seal(&route.id().to_string(), &claims)
+        .seal(scope, &claims)
         .map_err(|error| GatewayError::new(Kind::Internal, format!("the session id could not be sealed: {error}")))
 }
 
 /// 128 random bits.
-pub(crate) fn random_id() -> Result<[u8; 16], GatewayError> {
+fn random_id() -> Result<[u8; 16], GatewayError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| GatewayError::new(Kind::Internal, "the system has no random numbers"))?;
     Ok(id)
@@ -218,16 +235,19 @@ fn invalid(message: &'static str) -> GatewayError {
     GatewayError::new(Kind::InvalidParams, message)
 }
 
-/// The session that a request belongs to, noted as used.
-fn session(inbound: &Inbound<'_>) -> Result<Arc<Session>, GatewayError> {
+/// Where the session is that a request belongs to; one that is here is noted as used. An id that opens but is not live, one
+/// that does not open, and one of another route look alike to the client: 404, so that it initializes anew.
+async fn session(parcel: &Parcel<'_>) -> Result<Place, GatewayError> {
+    let inbound = parcel.inbound;
     let Some(sealed) = inbound.header(&SESSION_ID) else {
         return Err(GatewayError::new(
             Kind::SessionRequired,
             "the Mcp-Session-Id header is missing: send initialize first, or speak protocol 2026-07-28",
         ));
     };
-    let session = live_session(inbound, sealed)?;
-    if let Some(version) = inbound.header(&PROTOCOL_VERSION)
+    let place = place(parcel, sealed).await?;
+    if matches!(place, Place::Here(_))
+        && let Some(version) = inbound.header(&PROTOCOL_VERSION)
         && !inbound.running.versions.iter().any(|offered| offered.as_str() == version)
     {
         return Err(GatewayError::new(
@@ -235,20 +255,7 @@ fn session(inbound: &Inbound<'_>) -> Result<Arc<Session>, GatewayError> {
             "the MCP-Protocol-Version header names no revision that this gateway offers",
         ));
     }
-    Ok(session)
-}
-
-/// The live session of a sealed id. An id that opens but is not live, one that does not open, and one of another route look
-/// alike to the client: 404, so that it initializes anew.
-pub(crate) fn live_session(inbound: &Inbound<'_>, sealed: &str) -> Result<Arc<Session>, GatewayError> {
-    let session = inbound
-        .gateway
-        .sessions
-        .get(sealed)
-        .filter(|session| session.route() == inbound.route.id())
-        .ok_or_else(session_gone)?;
-    session.touch();
-    Ok(session)
+    Ok(place)
 }
 
 async fn in_session(
@@ -256,7 +263,16 @@ async fn in_session(
     body: &Bytes,
     envelope: &Envelope<'_>,
 ) -> Result<Response<ResponseBody>, GatewayError> {
-    let session = session(inbound)?;
+    // Answers to questions count once: a second one matches nothing.
+    let repeatable = match envelope.kind() {
+        MessageKind::Response { .. } => true,
+        MessageKind::Request | MessageKind::Notification => is_repeatable(envelope.method()),
+    };
+    let id = envelope.id().filter(|_| envelope.kind() == MessageKind::Request);
+    let session = match session(&Parcel { inbound, body, id, repeatable }).await? {
+        Place::Here(session) => session,
+        Place::Answered(response) => return Ok(response),
+    };
     match (envelope.kind(), envelope.id()) {
         (MessageKind::Request, Some(id)) => Ok(request(inbound, &session, body, envelope, id).await),
         (MessageKind::Response { .. }, _) => {

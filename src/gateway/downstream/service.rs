@@ -10,6 +10,7 @@ use crate::gateway::mcp::headers::{PROTOCOL_VERSION, SESSION_ID};
 use crate::gateway::mcp::modern as modern_protocol;
 use crate::gateway::mcp::version::{Era, Version};
 use crate::gateway::metrics::MethodClass;
+use crate::gateway::peers::Hop;
 use crate::gateway::router::RequestFacts;
 use crate::gateway::state::{Gateway, RouteState, Running};
 use crate::ir::snapshot::Access;
@@ -18,6 +19,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,6 +32,10 @@ pub(crate) struct Inbound<'a> {
     pub(crate) running: &'a Arc<Running>,
     pub(crate) route: &'a Arc<RouteState>,
     pub(crate) parts: &'a Parts,
+    /// The other end of the client's connection.
+    pub(crate) client: SocketAddr,
+    /// That another replica sent this on, and why.
+    pub(crate) hop: Option<Hop>,
 }
 
 impl Inbound<'_> {
@@ -58,13 +64,20 @@ impl Handler for Gateway {
                 return respond::error(Era::Legacy, None, &error);
             }
         };
-        let inbound = Inbound { gateway: &self, running: &running, route: &route, parts: &parts };
-        match parts.method {
-            Method::POST => post(&inbound, body).await,
-            Method::GET => get(&inbound),
-            Method::DELETE => legacy::delete(&inbound),
-            _ => respond::method_not_allowed(METHODS),
-        }
+        let client = connection.peer;
+        let inbound =
+            Inbound { gateway: &self, running: &running, route: &route, parts: &parts, client, hop: None };
+        serve(&inbound, body).await
+    }
+}
+
+/// Answers a request whose route is found, be it this replica's client's or another's.
+pub(crate) async fn serve(inbound: &Inbound<'_>, body: Incoming) -> Response<ResponseBody> {
+    match inbound.parts.method {
+        Method::POST => post(inbound, body).await,
+        Method::GET => get(inbound).await,
+        Method::DELETE => legacy::delete(inbound).await,
+        _ => respond::method_not_allowed(METHODS),
     }
 }
 
@@ -111,7 +124,7 @@ async fn post(inbound: &Inbound<'_>, body: Incoming) -> Response<ResponseBody> {
 }
 
 /// GET is a legacy session's stream; without a session, the transport of 2024-11-05.
-fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
+async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     let modern = inbound.header(&PROTOCOL_VERSION).is_some_and(is_modern);
     if modern {
         return respond::method_not_allowed("POST");
@@ -121,7 +134,7 @@ fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
         return refused(inbound, Era::Legacy, None, &error);
     }
     if inbound.headers().contains_key(SESSION_ID) {
-        return legacy::get(inbound);
+        return legacy::get(inbound).await;
     }
     if inbound.running.snapshot.protocol.legacy_sse {
         return sse_transport::open(inbound);

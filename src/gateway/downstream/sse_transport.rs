@@ -4,21 +4,21 @@
 //! The session ends with its stream.
 
 use super::body::{LogBody, ResponseBody};
-use super::legacy::{begin, random_id};
+use super::legacy::{begin, sealed_id};
 use super::multiplex::answer_on;
 use super::respond;
 use super::service::{Inbound, decoded, refused};
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::Envelope;
-use crate::gateway::mcp::version::Era;
+use crate::gateway::mcp::version::{Era, Version};
 use crate::gateway::mcp::{message, sse_write};
+use crate::gateway::peers::forward::Parcel;
+use crate::gateway::peers::place::place_stream;
 use crate::gateway::session::inbound::session_gone;
 use crate::gateway::session::live::Session;
 use crate::gateway::session::log::EventLog;
 use crate::gateway::state::Gateway;
 use crate::ir::ids::ObjectId;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dashmap::DashMap;
 use http::Response;
@@ -61,7 +61,7 @@ fn try_open(inbound: &Inbound<'_>) -> Result<Response<ResponseBody>, GatewayErro
             "the gateway has no room for another session; try again later",
         ));
     }
-    let id = URL_SAFE_NO_PAD.encode(random_id()?);
+    let id = sealed_id(gateway, inbound.running, &scope(inbound.route.id()), Version::V2024_11_05, Box::default())?;
     let log = EventLog::anonymous();
     let channel =
         Arc::new(Channel { route: inbound.route.id().clone(), log: Arc::clone(&log), session: OnceLock::new() });
@@ -86,6 +86,11 @@ async fn close_when_read(gateway: Arc<Gateway>, id: String, closed: Cancellation
     }
 }
 
+/// What the ids of a route's streams are sealed for: they are no session ids.
+pub(crate) fn scope(route: &ObjectId) -> String {
+    format!("{route} over events")
+}
+
 /// The stream that a POST names in its address.
 pub(crate) fn session_parameter(inbound: &Inbound<'_>) -> Option<String> {
     let query = inbound.parts.uri.query()?;
@@ -94,16 +99,28 @@ pub(crate) fn session_parameter(inbound: &Inbound<'_>) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// Takes a message; its answer goes to the stream.
-pub(crate) fn post(inbound: &Inbound<'_>, id: &str, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
-    match take(inbound, id, body, envelope) {
-        Ok(()) => respond::accepted(),
-        Err(error) => refused(inbound, Era::Legacy, envelope.id(), &error),
-    }
+/// Takes a message; its answer goes to the stream, which another replica may have.
+pub(crate) async fn post(
+    inbound: &Inbound<'_>,
+    id: &str,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Response<ResponseBody> {
+    let channel = inbound.gateway.channels.get(id).map(|entry| Arc::clone(entry.value()));
+    let answer = match channel {
+        Some(channel) => take(inbound, &channel, body, envelope).map(|()| respond::accepted()),
+        None => place_stream(&Parcel { inbound, body, id: None, repeatable: false }, id).await,
+    };
+    answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, envelope.id(), &error))
 }
 
-fn take(inbound: &Inbound<'_>, id: &str, body: &Bytes, envelope: &Envelope<'_>) -> Result<(), GatewayError> {
-    let channel = inbound.gateway.channels.get(id).map(|entry| Arc::clone(entry.value())).ok_or_else(session_gone)?;
+fn take(
+    inbound: &Inbound<'_>,
+    channel: &Arc<Channel>,
+    body: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<(), GatewayError> {
+    let channel = Arc::clone(channel);
     if channel.route != *inbound.route.id() {
         return Err(session_gone());
     }

@@ -83,6 +83,8 @@ impl Session {
         gateway: Weak<Gateway>,
         unsolicited: Arc<EventLog>,
     ) -> Arc<Self> {
+        // Streams of calls are numbered after the one of what servers say unasked.
+        let next = unsolicited.number().unwrap_or_default() + 1;
         Arc::new(Self {
             id: id.into(),
             route,
@@ -92,7 +94,7 @@ impl Session {
             bindings: Mutex::default(),
             unsolicited,
             gateway,
-            streams: Mutex::new(Streams { next: 1, ..Streams::default() }),
+            streams: Mutex::new(Streams { next, ..Streams::default() }),
             questions: Questions::default(),
             calls: Mutex::default(),
             tasks: Mutex::default(),

@@ -4,6 +4,9 @@
 //! one without asking anybody, and a client can read nothing out of it. It is bound to its route: at another route it is a
 //! foreign id. What opens only proves that the gateway once gave it out; whether the session still lives is looked up.
 //!
+//! An id also says which replica holds the session, and what its client said of itself, so that another replica can go on
+//! with the session when that one is gone.
+//!
 //! An id is base64url of `format, key id, nonce (24), ciphertext, tag (16)`.
 
 use crate::gateway::error::{GatewayError, Kind};
@@ -16,16 +19,21 @@ use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// Ids beyond this length, in bytes, are not ours. Ours are half as long.
+/// Ids beyond this length, in bytes, are not ours.
 pub const MAX_ID: usize = 512;
-/// The longest owner, in bytes: a pod's name (63) fits.
+/// The longest owner, in bytes: the longest address with a port (47), a slash, and 16 digits that name a start.
 pub const MAX_OWNER: usize = 64;
 /// The first byte of what is sealed; another layout gets another one.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The layout before: without the client's hello, with a hash of its capabilities instead.
+const FORMAT_1: u8 = 1;
+const HEAD: usize = 2;
 const NONCE: usize = 24;
 const TAG: usize = 16;
-/// Session, principal, capabilities, time, version.
-const FIXED_CLAIMS: usize = 16 + 8 + 8 + 8 + 1;
+/// Session, principal, time, version.
+const FIXED_CLAIMS: usize = 16 + 8 + 8 + 1;
+/// The longest hello, in bytes, as [`super::hello`] packs it: what is left of [`MAX_ID`] bytes of base64 beside the longest owner.
+pub const MAX_HELLO: usize = MAX_ID / 4 * 3 - HEAD - NONCE - TAG - FIXED_CLAIMS - 1 - MAX_OWNER;
 
 /// What an id says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +42,14 @@ pub struct Claims {
     pub session: [u8; 16],
     /// Who opened it, as a hash; 0 for anonymous.
     pub principal_hash: u64,
-    /// What its client can do, as a hash.
-    pub capabilities_hash: u64,
     /// The revision that was agreed on.
     pub version: Version,
     /// Which replica holds its state, and of which start of it.
     pub owner: Box<str>,
     /// When it was opened, in seconds since 1970.
     pub issued_at: u64,
+    /// What its client said of itself, packed; empty where that is not known (format 1).
+    pub hello: Box<[u8]>,
 }
 
 /// Why an id does not open. The client is not told which: it learns only that there is no such session.
@@ -50,7 +58,11 @@ pub enum OpenError {
     /// Not of the form of an id.
     #[error("not a session id")]
     Malformed,
-    /// Of the form, and not given out by this gateway for this route under a key it still has.
+    /// Of the form, and under a key that this replica does not have: forged, or from before it was retired, or from a
+    /// replica that has the next generation already.
+    #[error("a session id under a key that is not in the keyring")]
+    UnknownKey,
+    /// Of the form, and not given out by this gateway for this route.
     #[error("not a session id of this gateway and route")]
     NotAuthentic,
 }
@@ -70,6 +82,9 @@ pub enum SealError {
     /// The replica's name is too long: a bug of whoever chose it.
     #[error("the owner is longer than {MAX_OWNER} bytes")]
     OwnerTooLong,
+    /// What the client said was not packed to size: a bug, too.
+    #[error("the hello is longer than {MAX_HELLO} bytes")]
+    HelloTooLong,
 }
 
 impl From<SealError> for GatewayError {
@@ -138,7 +153,7 @@ impl Keyring {
         let key = &self.keys[0];
         let sealed = key
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &bound_to(key.id, route) })
+            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &bound_to(FORMAT, key.id, route) })
             // Only messages of many gigabytes fail.
             .map_err(|_| SealError::OwnerTooLong)?;
         Ok(URL_SAFE_NO_PAD.encode([&[FORMAT, key.id][..], &nonce, &sealed].concat()))
@@ -150,39 +165,44 @@ impl Keyring {
             return Err(OpenError::Malformed);
         }
         let bytes = URL_SAFE_NO_PAD.decode(id).map_err(|_| OpenError::Malformed)?;
-        let (head, rest) = bytes.split_first_chunk::<2>().ok_or(OpenError::Malformed)?;
+        let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(OpenError::Malformed)?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(OpenError::Malformed)?;
         let [format, key_id] = *head;
-        if format != FORMAT || sealed.len() < TAG + FIXED_CLAIMS {
+        if ![FORMAT, FORMAT_1].contains(&format) || sealed.len() < TAG + FIXED_CLAIMS {
             return Err(OpenError::Malformed);
         }
         let nonce = XNonce::from(*nonce);
-        let open =
-            |key: &SealingKey| key.cipher.decrypt(&nonce, Payload { msg: sealed, aad: &bound_to(key_id, route) }).ok();
+        let aad = bound_to(format, key_id, route);
+        let open = |key: &SealingKey| key.cipher.decrypt(&nonce, Payload { msg: sealed, aad: &aad }).ok();
         let mut named = self.keys.iter().filter(|key| key.id == key_id).peekable();
-        // An id under a key we do not have costs as much as a forged one.
-        let plain = if named.peek().is_none() { open(&self.keys[0]) } else { named.find_map(open) };
-        Claims::decode(&plain.ok_or(OpenError::NotAuthentic)?)
+        if named.peek().is_none() {
+            return Err(OpenError::UnknownKey);
+        }
+        let plain = named.find_map(open).ok_or(OpenError::NotAuthentic)?;
+        if format == FORMAT { Claims::decode(&plain) } else { Claims::decode_format_1(&plain) }
     }
 }
 
 /// What the seal covers beside the claims.
-fn bound_to(key_id: u8, route: &str) -> Vec<u8> {
-    [&[FORMAT, key_id][..], route.as_bytes()].concat()
+fn bound_to(format: u8, key_id: u8, route: &str) -> Vec<u8> {
+    [&[format, key_id][..], route.as_bytes()].concat()
 }
 
 impl Claims {
     fn encode(&self) -> Result<Vec<u8>, SealError> {
-        if self.owner.len() > MAX_OWNER {
-            return Err(SealError::OwnerTooLong);
+        let owner = u8::try_from(self.owner.len()).ok().filter(|&length| usize::from(length) <= MAX_OWNER);
+        let owner = owner.ok_or(SealError::OwnerTooLong)?;
+        if self.hello.len() > MAX_HELLO {
+            return Err(SealError::HelloTooLong);
         }
-        let mut out = Vec::with_capacity(FIXED_CLAIMS + self.owner.len());
+        let mut out = Vec::with_capacity(FIXED_CLAIMS + 1 + self.owner.len() + self.hello.len());
         out.extend(self.session);
         out.extend(self.principal_hash.to_be_bytes());
-        out.extend(self.capabilities_hash.to_be_bytes());
         out.extend(self.issued_at.to_be_bytes());
         out.push(version_code(self.version));
+        out.push(owner);
         out.extend(self.owner.as_bytes());
+        out.extend(&self.hello);
         Ok(out)
     }
 
@@ -190,19 +210,39 @@ impl Claims {
     fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
         let (session, rest) = bytes.split_first_chunk().ok_or(OpenError::Malformed)?;
         let (principal, rest) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
-        let (capabilities, rest) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
         let (issued_at, rest) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
-        let (code, owner) = rest.split_first().ok_or(OpenError::Malformed)?;
-        let version = Version::ALL.into_iter().find(|version| version_code(*version) == *code);
+        let (code, rest) = rest.split_first().ok_or(OpenError::Malformed)?;
+        let (length, rest) = rest.split_first().ok_or(OpenError::Malformed)?;
+        let (owner, hello) = rest.split_at_checked((*length).into()).ok_or(OpenError::Malformed)?;
         Ok(Self {
             session: *session,
             principal_hash: u64::from_be_bytes(*principal),
-            capabilities_hash: u64::from_be_bytes(*capabilities),
             issued_at: u64::from_be_bytes(*issued_at),
-            version: version.ok_or(OpenError::Malformed)?,
+            version: version_of(*code)?,
             owner: std::str::from_utf8(owner).map_err(|_| OpenError::Malformed)?.into(),
+            hello: hello.into(),
         })
     }
+
+    fn decode_format_1(bytes: &[u8]) -> Result<Self, OpenError> {
+        let (session, rest) = bytes.split_first_chunk().ok_or(OpenError::Malformed)?;
+        let (principal, rest) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
+        let (_capabilities, rest) = rest.split_first_chunk::<8>().ok_or(OpenError::Malformed)?;
+        let (issued_at, rest) = rest.split_first_chunk().ok_or(OpenError::Malformed)?;
+        let (code, owner) = rest.split_first().ok_or(OpenError::Malformed)?;
+        Ok(Self {
+            session: *session,
+            principal_hash: u64::from_be_bytes(*principal),
+            issued_at: u64::from_be_bytes(*issued_at),
+            version: version_of(*code)?,
+            owner: std::str::from_utf8(owner).map_err(|_| OpenError::Malformed)?.into(),
+            hello: Box::default(),
+        })
+    }
+}
+
+fn version_of(code: u8) -> Result<Version, OpenError> {
+    Version::ALL.into_iter().find(|version| version_code(*version) == code).ok_or(OpenError::Malformed)
 }
 
 /// Part of the format: codes are never reused.
@@ -229,11 +269,39 @@ mod tests {
         Claims {
             session: [7; 16],
             principal_hash: 1,
-            capabilities_hash: u64::MAX,
             version: Version::V2025_06_18,
-            owner: "gateway-0/abcd".into(),
+            owner: "10.0.0.7:9903/abcd".into(),
             issued_at: 1_795_000_000,
+            hello: (*b"{}").into(),
         }
+    }
+
+    /// As gateways sealed before there were replicas.
+    fn seal_as_format_1(key: u8, route: &str, claims: &Claims) -> String {
+        let key = SealingKey::new(&[key; 32]).unwrap();
+        let mut plain = claims.session.to_vec();
+        plain.extend([claims.principal_hash.to_be_bytes(), [3; 8], claims.issued_at.to_be_bytes()].concat());
+        plain.push(version_code(claims.version));
+        plain.extend(claims.owner.as_bytes());
+        let aad = [&[1, key.id][..], route.as_bytes()].concat();
+        let sealed = key.cipher.encrypt(&XNonce::from([9; NONCE]), Payload { msg: &plain, aad: &aad }).unwrap();
+        URL_SAFE_NO_PAD.encode([&[1, key.id][..], &[9; NONCE], &sealed].concat())
+    }
+
+    #[test]
+    fn an_id_from_before_there_were_replicas_still_opens() {
+        let claims = Claims { hello: Box::default(), owner: "".into(), ..claims() };
+        assert_eq!(ring(&[2, 1]).open("ns/route", &seal_as_format_1(1, "ns/route", &claims)), Ok(claims));
+    }
+
+    #[test]
+    fn the_longest_claims_fit_into_the_longest_id() {
+        let longest = Claims { owner: "x".repeat(MAX_OWNER).into(), hello: vec![7; MAX_HELLO].into(), ..claims() };
+        let id = ring(&[1]).seal("r", &longest).unwrap();
+        assert!(id.len() <= MAX_ID && MAX_HELLO > 200, "{} {MAX_HELLO}", id.len());
+        assert_eq!(ring(&[1]).open("r", &id), Ok(longest.clone()));
+        let too_long = Claims { hello: vec![7; MAX_HELLO + 1].into(), ..longest };
+        assert_eq!(ring(&[1]).seal("r", &too_long), Err(SealError::HelloTooLong));
     }
 
     #[test]
@@ -241,10 +309,10 @@ mod tests {
         let old = ring(&[1]).seal("ns/route", &claims()).unwrap();
         assert!(old.len() <= MAX_ID && old.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert_eq!(ring(&[2, 1]).open("ns/route", &old), Ok(claims()));
-        assert_eq!(ring(&[2]).open("ns/route", &old), Err(OpenError::NotAuthentic));
+        assert_eq!(ring(&[2]).open("ns/route", &old), Err(OpenError::UnknownKey));
         assert_eq!(ring(&[1]).open("ns/other", &old), Err(OpenError::NotAuthentic));
         let new = ring(&[2, 1]).seal("ns/route", &claims()).unwrap();
-        assert_eq!(ring(&[1]).open("ns/route", &new), Err(OpenError::NotAuthentic), "the first key seals");
+        assert_eq!(ring(&[1]).open("ns/route", &new), Err(OpenError::UnknownKey), "the first key seals");
     }
 
     #[test]
@@ -254,7 +322,7 @@ mod tests {
         assert_eq!(a[..2], b[..2]);
         assert_ne!(a[2..26], b[2..26]);
         assert_ne!(a[26..], b[26..]);
-        assert!(!a.windows(5).any(|window| window == b"gatew"));
+        assert!(!a.windows(5).any(|window| window == b"10.0."));
     }
 
     #[test]
@@ -273,8 +341,10 @@ mod tests {
 
     #[test]
     fn every_failure_looks_the_same_to_the_client() {
-        let [a, b] = [OpenError::Malformed, OpenError::NotAuthentic].map(GatewayError::from);
-        assert_eq!((a.kind, &a.message, a.http_status()), (b.kind, &b.message, 404));
+        for error in [OpenError::UnknownKey, OpenError::NotAuthentic] {
+            let [a, b] = [OpenError::Malformed, error].map(GatewayError::from);
+            assert_eq!((a.kind, &a.message, a.http_status()), (b.kind, &b.message, 404));
+        }
         assert_eq!(ring(&[1]).open("r", &"A".repeat(MAX_ID + 1)), Err(OpenError::Malformed));
     }
 
@@ -293,10 +363,11 @@ mod tests {
     proptest! {
         #[test]
         fn every_claim_survives(
-            session: [u8; 16], principal_hash: u64, capabilities_hash: u64, issued_at: u64,
+            session: [u8; 16], principal_hash: u64, issued_at: u64, hello in prop::collection::vec(any::<u8>(), 0..100),
             version in prop::sample::select(&Version::ALL[..]), owner in "\\PC{0,16}", route in any::<String>(),
         ) {
-            let claims = Claims { session, principal_hash, capabilities_hash, version, owner: owner.into(), issued_at };
+            let hello = hello.into();
+            let claims = Claims { session, principal_hash, version, owner: owner.into(), issued_at, hello };
             let id = ring(&[9]).seal(&route, &claims).unwrap();
             prop_assert!(id.len() <= MAX_ID);
             prop_assert_eq!(ring(&[9]).open(&route, &id), Ok(claims));

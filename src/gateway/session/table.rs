@@ -3,12 +3,23 @@
 use super::live::Session;
 use crate::gateway::error::{GatewayError, Kind};
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A session that was used within this time does not make room for a newcomer.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// What came of taking a session in.
+pub(crate) struct Inserted {
+    /// It, or the one of its id that is there already and stays.
+    pub(crate) session: Arc<Session>,
+    /// Whether it is in.
+    pub(crate) is_new: bool,
+    /// The one that made room; closing it is the caller's.
+    pub(crate) evicted: Option<Arc<Session>>,
+}
 
 /// Live sessions. Lookups are by the sealed id as the client sends it, so that a hit needs no decryption.
 #[derive(Default)]
@@ -27,13 +38,21 @@ impl SessionTable {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes a session in. At the limit the longest idle one makes room, if it is idle for a minute; closing that one is the
-    /// caller's.
-    pub(crate) fn insert(&self, session: Arc<Session>, limit: usize) -> Result<Option<Arc<Session>>, GatewayError> {
+    /// Takes a session in, unless there is one of its id. At the limit the longest idle one makes room, if it is idle for a
+    /// minute.
+    pub(crate) fn insert(&self, session: Arc<Session>, limit: usize) -> Result<Inserted, GatewayError> {
+        if let Some(session) = self.get(session.id()) {
+            return Ok(Inserted { session, is_new: false, evicted: None });
+        }
         let evicted = if self.len() < limit { None } else { Some(self.remove_longest_idle().ok_or_else(full)?) };
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.sessions.insert(session.id().into(), session);
-        Ok(evicted)
+        match self.sessions.entry(session.id().into()) {
+            Entry::Occupied(entry) => Ok(Inserted { session: Arc::clone(entry.get()), is_new: false, evicted }),
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(&session));
+                self.count.fetch_add(1, Ordering::Relaxed);
+                Ok(Inserted { session, is_new: true, evicted })
+            }
+        }
     }
 
     /// Takes a session out. Closing it is the caller's.

@@ -2,6 +2,7 @@
 
 use super::super::error::{GatewayError, Kind, Retry};
 use super::address;
+use super::peer::Peer;
 use super::process::LocalProcess;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -24,6 +25,8 @@ pub(super) enum Dialer {
     Network(Box<Network>),
     /// To child processes behind the shim, in memory.
     Process(Arc<LocalProcess>),
+    /// To another replica of this gateway.
+    Peer(Box<Peer>),
 }
 
 /// A network endpoint and the rules for reaching it.
@@ -39,6 +42,7 @@ impl Dialer {
     pub(super) async fn dial(&self, limit: Duration) -> Result<Stream, GatewayError> {
         match self {
             Self::Process(process) => process.connect().map(Stream::Memory),
+            Self::Peer(peer) => timeout(limit, peer.dial()).await.unwrap_or_else(|_elapsed| Err(peer.timed_out())),
             Self::Network(network) => {
                 let deadline = Instant::now() + limit;
                 let dialled = timeout_at(deadline, network.dial(deadline)).await;

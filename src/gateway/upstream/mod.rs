@@ -18,6 +18,7 @@ mod http_sse;
 mod http_sse_router;
 mod initialize;
 mod listen;
+mod peer;
 mod pool;
 mod process;
 mod select;
@@ -34,6 +35,7 @@ pub use backend::{Upstream, UpstreamStats};
 pub use body::JsonBody;
 pub use events::EventStream;
 pub use group::Group;
+pub(crate) use peer::PeerConnections;
 pub use session::UpstreamSession;
 
 use super::error::GatewayError;
