@@ -2,6 +2,8 @@
 
 use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::Endpoint;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -135,6 +137,19 @@ pub enum Content {
     /// Anything else.
     #[default]
     Other,
+}
+
+impl Content {
+    /// Looks at a value. Nothing of it is kept.
+    pub fn of(value: &[u8]) -> Self {
+        if matches!(CertificateDer::pem_slice_iter(value).next(), Some(Ok(_))) {
+            Self::Certificates
+        } else if PrivateKeyDer::from_pem_slice(value).is_ok() {
+            Self::PrivateKey
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// A Service.

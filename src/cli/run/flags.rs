@@ -1,9 +1,6 @@
 //! Flags that stand in for what only a cluster has.
 
 use crate::ir::secrets::PrivateBytes;
-use crate::translate::facts::Content;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::str::FromStr;
 
 /// `--backend NAME=URL`.
@@ -59,17 +56,6 @@ impl FromStr for SecretFlag {
     }
 }
 
-/// What a secret value can be used as.
-pub(super) fn content(value: &PrivateBytes) -> Content {
-    if matches!(CertificateDer::pem_slice_iter(value.expose()).next(), Some(Ok(_))) {
-        Content::Certificates
-    } else if PrivateKeyDer::from_pem_slice(value.expose()).is_ok() {
-        Content::PrivateKey
-    } else {
-        Content::Other
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,13 +79,5 @@ mod tests {
         assert!(refused("github.token=@/no/such/file").contains("No such file"));
         let literal = refused("github.token=hunter2");
         assert!(literal.contains("is no secret") && !literal.contains("hunter2"), "{literal}");
-    }
-
-    #[test]
-    fn pem_is_known_by_its_content() {
-        let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        assert_eq!(content(&PrivateBytes::new(issued.cert.pem())), Content::Certificates);
-        assert_eq!(content(&PrivateBytes::new(issued.signing_key.serialize_pem())), Content::PrivateKey);
-        assert_eq!(content(&PrivateBytes::new(*b"hunter2")), Content::Other);
     }
 }

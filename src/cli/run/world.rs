@@ -1,7 +1,7 @@
 //! From files and flags to a generation.
 
 use super::WorldArgs;
-use super::flags::{SecretFlag, content};
+use super::flags::SecretFlag;
 use crate::api::conditions::{ConditionStatus, Finding};
 use crate::cli::Failure;
 use crate::cli::manifests::check;
@@ -11,6 +11,7 @@ use crate::ir::generation::Generation;
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::{Credentials, PrivateBytes};
 use crate::ir::snapshot::Snapshot;
+use crate::translate::facts::Content;
 use crate::translate::manifests::{MAX_FILE_BYTES, Manifest};
 use crate::translate::{GatewayPlan, Inputs, LaptopFlags, Plan, translate};
 use parking_lot::Mutex;
@@ -62,7 +63,7 @@ impl World {
         }
         let flags = LaptopFlags {
             backends: self.args.backends.iter().map(|flag| (flag.name.clone(), flag.url.clone())).collect(),
-            secrets: secrets.iter().map(|(name, value)| (name.clone(), content(value))).collect(),
+            secrets: secrets.iter().map(|(name, value)| (name.clone(), Content::of(value.expose()))).collect(),
             bound_to_loopback: self.args.bind.is_loopback(),
         };
         let inputs = Inputs::on_laptop(manifests, flags).map_err(|error| error.to_string())?;

@@ -1,0 +1,94 @@
+//! What can come in the way of applying an object: a mistake to tell the user about, or something that passes.
+
+use crate::ir::ids::ObjectId;
+use crate::operator::client::ApiError;
+
+/// The longest text of the API server that is passed on, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// An object that is not as it should be, for a reason that stays until somebody does something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::operator) enum Problem {
+    /// Somebody else has an object of this name.
+    #[error("{kind} {name} exists and is not this object's: rename or delete it, or rename this object")]
+    Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server refuses the object as it was built: by then it is the overlay that is wrong.
+    #[error("{kind} {name} is refused: {text}")]
+    Invalid {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server says.
+        text: String,
+    },
+    /// The operator, or the namespace, may not have it: a missing role, a quota, an admission policy.
+    #[error("{kind} {name} is forbidden: {text}")]
+    Forbidden {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server says.
+        text: String,
+    },
+}
+
+/// Why an object could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::operator) enum ApplyError {
+    /// It stays so until somebody does something.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// It may pass.
+    #[error("{kind} {id}: {source}")]
+    Api {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        id: ObjectId,
+        /// What went wrong.
+        source: ApiError,
+    },
+    /// The object cannot be written down: a mistake of ours.
+    #[error("{kind} cannot be serialised: {source}")]
+    Malformed {
+        /// The kind of the object.
+        kind: String,
+        /// What went wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Problem {
+    pub(super) fn foreign(kind: &str, id: &ObjectId) -> Self {
+        Self::Foreign { kind: kind.to_owned(), name: id.name.clone() }
+    }
+}
+
+impl ApplyError {
+    pub(super) fn from_api(error: ApiError, kind: &str, id: &ObjectId) -> Self {
+        let (kind, name) = (kind.to_owned(), id.name.clone());
+        match error.status() {
+            Some(status) if status.is_invalid() || status.code == 400 => {
+                Problem::Invalid { kind, name, text: cut(&status.message) }.into()
+            }
+            Some(status) if status.is_forbidden() => Problem::Forbidden { kind, name, text: cut(&status.message) }.into(),
+            // A new object that is not forced: someone else's stands in its place.
+            Some(status) if status.is_conflict() && status.message.contains("Apply failed") => {
+                Problem::Foreign { kind, name }.into()
+            }
+            _ => Self::Api { kind, id: id.clone(), source: error },
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_TEXT).last().unwrap_or(0);
+    if text.len() <= MAX_TEXT { text.to_owned() } else { format!("{}…", &text[..end]) }
+}

@@ -1,0 +1,38 @@
+//! Calls to the API server, each with a deadline.
+
+use std::time::Duration;
+
+/// The longest that one call may take: an API server that does not answer within it is as good as gone.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The API server, or the way to it, says no.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    /// Nobody answered.
+    #[error("the API server did not answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+}
+
+impl ApiError {
+    pub(super) fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_not_found)
+    }
+}
+
+/// Waits for a call, but not for ever.
+pub(super) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(ApiError::Deadline),
+    }
+}

@@ -1,0 +1,117 @@
+//! Which Secrets and `ConfigMap`s our objects name.
+
+use crate::api::McpBackendSpec;
+use crate::api::pod::{EnvFromSource, EnvVar};
+use crate::ir::ids::ObjectId;
+use crate::translate::Inputs;
+use std::collections::BTreeSet;
+
+/// What has to be read by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::operator) struct Referenced {
+    pub(in crate::operator) secrets: BTreeSet<ObjectId>,
+    pub(in crate::operator) config_maps: BTreeSet<ObjectId>,
+}
+
+pub(super) fn referenced(inputs: &Inputs) -> Referenced {
+    let mut named = Referenced::default();
+    for (id, gateway) in &inputs.gateways {
+        let certificates = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        for reference in certificates.flat_map(|tls| &tls.certificate_refs) {
+            named.secrets.insert(ObjectId::new(&id.namespace, &reference.name));
+        }
+    }
+    for (id, backend) in &inputs.backends {
+        named.of_backend(&id.namespace, &backend.spec);
+    }
+    named
+}
+
+impl Referenced {
+    fn of_backend(&mut self, namespace: &str, spec: &McpBackendSpec) {
+        if let Some(header) = &spec.auth.header {
+            self.secret(namespace, &header.value_from.secret_key_ref.name);
+        }
+        if let Some(tls) = spec.remote.as_ref().and_then(|remote| remote.tls.as_ref()) {
+            self.secret(namespace, &tls.ca_certificate_ref.name);
+        }
+        if let Some(stdio) = &spec.stdio {
+            self.environment(namespace, &stdio.env, &stdio.env_from);
+        }
+        if let Some(http) = &spec.http {
+            self.environment(namespace, &http.env, &http.env_from);
+        }
+    }
+
+    fn environment(&mut self, namespace: &str, env: &[EnvVar], env_from: &[EnvFromSource]) {
+        for source in env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+            if let Some(reference) = &source.secret_key_ref {
+                self.secret(namespace, &reference.name);
+            }
+            if let Some(reference) = &source.config_map_key_ref {
+                self.config_maps.insert(ObjectId::new(namespace, &reference.name));
+            }
+        }
+        for source in env_from {
+            if let Some(reference) = &source.secret_ref {
+                self.secret(namespace, &reference.name);
+            }
+            if let Some(reference) = &source.config_map_ref {
+                self.config_maps.insert(ObjectId::new(namespace, &reference.name));
+            }
+        }
+    }
+
+    fn secret(&mut self, namespace: &str, name: &str) {
+        self.secrets.insert(ObjectId::new(namespace, name));
+    }
+
+    /// All of them, of whichever kind.
+    pub(in crate::operator) fn all(&self) -> BTreeSet<ObjectId> {
+        self.secrets.union(&self.config_maps).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::manifests::parse;
+
+    #[test]
+    fn every_place_that_can_name_one_is_looked_at() {
+        let text = r"
+apiVersion: gateway.mcp-operator.dev/v1alpha1
+kind: MCPGateway
+metadata: {name: gw, namespace: a}
+spec: {listeners: [{name: x, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: tls}]}}]}
+---
+apiVersion: gateway.mcp-operator.dev/v1alpha1
+kind: MCPBackend
+metadata: {name: hosted, namespace: b}
+spec:
+  remote: {url: https://example.com/mcp, tls: {caCertificateRef: {name: ca}}}
+  auth: {type: Header, header: {valueFrom: {secretKeyRef: {name: token, key: k}}}}
+---
+apiVersion: gateway.mcp-operator.dev/v1alpha1
+kind: MCPBackend
+metadata: {name: run, namespace: b}
+spec:
+  stdio:
+    image: i
+    command: [c]
+    env:
+    - {name: A, valueFrom: {secretKeyRef: {name: env, key: k}}}
+    - {name: B, valueFrom: {configMapKeyRef: {name: settings, key: k}}}
+    envFrom: [{secretRef: {name: all}}, {configMapRef: {name: more}}]
+";
+        let (manifests, errors) = parse("f.yaml", text);
+        assert!(errors.is_empty(), "{errors:?}");
+        let mut inputs = Inputs::default();
+        manifests.into_iter().for_each(|manifest| inputs.insert(manifest).unwrap());
+        let named = referenced(&inputs);
+        let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&named.secrets), "a/tls b/all b/ca b/env b/token");
+        assert_eq!(names(&named.config_maps), "b/more b/settings");
+        assert_eq!(named.all().len(), 7);
+    }
+}

@@ -1,0 +1,86 @@
+//! What the operator counts.
+
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Every metric of the operator.
+pub struct Metrics {
+    registry: Registry,
+    translations: Histogram,
+    work: IntCounterVec,
+    applies: IntCounterVec,
+    statuses: IntCounterVec,
+    watch_failures: IntCounterVec,
+    leader: IntGauge,
+}
+
+/// Upper bounds of the buckets, in seconds: a translation takes from a millisecond to a second.
+const BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+impl Metrics {
+    /// Sets up every metric.
+    pub fn new() -> prometheus::Result<Arc<Self>> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let work = counter(
+            "mcp_operator_work_total",
+            "Pieces of work, by what they were for and how they ended",
+            &["step", "outcome"],
+        )?;
+        let applies =
+            counter("mcp_operator_applies_total", "Objects sent to the API server", &["kind", "outcome"])?;
+        let statuses =
+            counter("mcp_operator_status_writes_total", "Statuses written", &["kind", "outcome"])?;
+        let watch_failures =
+            counter("mcp_operator_watch_failures_total", "Watches that failed and started again", &["resource"])?;
+        let translations = Histogram::with_opts(
+            HistogramOpts::new("mcp_operator_translation_seconds", "Time to translate the whole world")
+                .buckets(BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(translations.clone()))?;
+        let leader = IntGauge::new("mcp_operator_leader", "1 while this replica leads")?;
+        registry.register(Box::new(leader.clone()))?;
+        Ok(Arc::new(Self { registry, translations, work, applies, statuses, watch_failures, leader }))
+    }
+
+    pub(super) fn translated(&self, took: Duration) {
+        self.translations.observe(took.as_secs_f64());
+    }
+
+    /// A piece of work ended.
+    pub(super) fn worked(&self, step: &str, outcome: &str) {
+        self.work.with_label_values(&[step, outcome]).inc();
+    }
+
+    pub(super) fn applied(&self, kind: &str, well: bool) {
+        self.applies.with_label_values(&[kind, outcome(well)]).inc();
+    }
+
+    pub(super) fn status_written(&self, kind: &str, well: bool) {
+        self.statuses.with_label_values(&[kind, outcome(well)]).inc();
+    }
+
+    pub(super) fn watch_failed(&self, resource: &str) {
+        self.watch_failures.with_label_values(&[resource]).inc();
+    }
+
+    pub(super) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// The page that is scraped.
+    pub(super) fn render(&self) -> prometheus::Result<String> {
+        let mut page = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+}
+
+fn outcome(well: bool) -> &'static str {
+    if well { "ok" } else { "error" }
+}

@@ -1,0 +1,68 @@
+//! The operator as a process.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running operator; it ends with this value.
+pub struct Operator {
+    child: Child,
+    home: TempDir,
+}
+
+impl Operator {
+    /// Starts one against this cluster.
+    pub fn start(kubeconfig: &Path, arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let log = File::create(log_path(&home)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_mcp-operator"))
+            .args(["run", "--health", "127.0.0.1:0", "--log-level", "info,mcp_gateway_operator=debug"])
+            .args(arguments)
+            .env_clear()
+            .env("KUBECONFIG", kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, home }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Its exit code, if it has ended.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().unwrap().map(|status| status.code())
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_path(&self.home)).unwrap()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the operator's log\n{}", self.log());
+        }
+    }
+}
+
+fn log_path(home: &TempDir) -> PathBuf {
+    home.path().join("log")
+}
