@@ -40,6 +40,9 @@ macro_rules! group_constants {
 
         /// `apiVersion` of all kinds.
         pub const API_VERSION: &str = concat!($group, "/v1alpha1");
+
+        /// Who writes the statuses of routes, as `controllerName`.
+        pub const CONTROLLER_NAME: &str = concat!($group, "/mcp-operator");
     };
 }
 

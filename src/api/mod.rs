@@ -34,5 +34,5 @@ pub use auth_policy::{McpAuthPolicy, McpAuthPolicySpec, McpAuthPolicyStatus};
 pub use backend::{McpBackend, McpBackendSpec, McpBackendStatus};
 pub use duration::Duration;
 pub use gateway::{McpGateway, McpGatewaySpec, McpGatewayStatus};
-pub use group::{API_VERSION, CATEGORY, GROUP, VERSION};
+pub use group::{API_VERSION, CATEGORY, CONTROLLER_NAME, GROUP, VERSION};
 pub use route::{McpRoute, McpRouteSpec, McpRouteStatus};
