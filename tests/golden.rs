@@ -51,6 +51,22 @@ const PUBLISHERS: &[Reason] = &[
     Reason::FailedOver,
     Reason::Unavailable,
     Reason::NameConflict,
+    Reason::NoPods,
+    Reason::ReplicaFailure,
+    Reason::PodsNotScheduled,
+    Reason::ImagePullFailed,
+    Reason::ContainersNotCreated,
+    Reason::ContainersCrashing,
+    Reason::PodsStarting,
+    Reason::GenerationRefused,
+    Reason::ReplicasOutdated,
+    Reason::ChannelUnreachable,
+    Reason::ObjectConflict,
+    Reason::PodTemplateInvalid,
+    Reason::Forbidden,
+    Reason::TooLarge,
+    Reason::ApplyFailed,
+    Reason::Paused,
 ];
 
 #[test]

@@ -18,6 +18,11 @@ macro_rules! names {
             /// Every one, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            /// The one of this name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == name)
+            }
+
             /// As it is written in a status.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),* }
@@ -144,6 +149,44 @@ names! {
         Unavailable,
         /// Two servers claim the same name; the earlier keeps it.
         NameConflict,
+
+        // -- Programmed, Ready, Available: the pods. With Ready=True or Available=True it is so of some pods only
+        /// There is no pod, and none is asked for.
+        NoPods,
+        /// Pods cannot be created: a quota, or an admission policy.
+        ReplicaFailure,
+        /// A pod finds no node.
+        PodsNotScheduled,
+        /// An image cannot be pulled.
+        ImagePullFailed,
+        /// A container cannot be created, for example for want of a Secret.
+        ContainersNotCreated,
+        /// A container ends soon after each start.
+        ContainersCrashing,
+        /// Pods are on their way.
+        PodsStarting,
+
+        // -- Programmed: the generation
+        /// A pod says no to the generation, and keeps the one before.
+        GenerationRefused,
+        /// A pod still has another generation.
+        ReplicasOutdated,
+        /// The operator cannot talk to a pod over the admin channel.
+        ChannelUnreachable,
+
+        // -- Programmed, Available: the objects that the operator makes
+        /// An object of the same name is somebody else's; it is left alone.
+        ObjectConflict,
+        /// The API server refuses the pods as `spec.podTemplate` makes them.
+        PodTemplateInvalid,
+        /// The operator lacks a permission, or a quota or an admission policy is in the way.
+        Forbidden,
+        /// An object is larger than the API server takes.
+        TooLarge,
+        /// The API server does not take an object, for now.
+        ApplyFailed,
+        /// An annotation tells the operator to leave the object alone.
+        Paused,
     }
 }
 
@@ -200,6 +243,17 @@ impl Finding {
         Self { type_, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
+    /// What stands in a status already; absent if there is none of this type, or none that this version can say.
+    pub fn standing(type_: ConditionType, conditions: &[Condition]) -> Option<Self> {
+        let condition = conditions.iter().find(|condition| condition.type_ == type_.as_str())?;
+        let status = match condition.status.as_str() {
+            "True" => ConditionStatus::True,
+            "False" => ConditionStatus::False,
+            _ => ConditionStatus::Unknown,
+        };
+        Some(Self { type_, status, reason: Reason::parse(&condition.reason)?, message: condition.message.clone() })
+    }
+
     /// The condition to write, given the conditions there were and the time. `lastTransitionTime` moves only when the
     /// status changes, so that an unchanged world gives an unchanged status.
     pub fn into_condition(self, before: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
@@ -212,7 +266,7 @@ impl Finding {
             type_: self.type_.as_str().to_owned(),
             status: status.to_owned(),
             reason: self.reason.as_str().to_owned(),
-            message: cut(self.message),
+            message: cut(self.message, MAX_MESSAGE_BYTES),
             last_transition_time: since,
             observed_generation: generation,
         }
@@ -230,14 +284,15 @@ pub fn conditions(
     findings.into_iter().map(|finding| finding.into_condition(before, generation, now)).collect()
 }
 
-fn cut(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE_BYTES {
-        let room = MAX_MESSAGE_BYTES - '…'.len_utf8();
-        let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= room).last().unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
+/// Cuts a text to at most `max` bytes, between characters, with a sign that something is missing.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let room = max - '…'.len_utf8();
+        let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= room).last().unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
     }
-    message
+    text
 }
 
 #[cfg(test)]
@@ -263,6 +318,7 @@ mod tests {
         );
         assert_eq!((same.last_transition_time, same.message.as_str()), (at(10), "b"));
         assert_eq!((same.reason.as_str(), same.observed_generation), ("Conflicted", Some(2)));
+        assert_eq!(Finding::standing(ConditionType::Accepted, &[same]), Some(accepted(Finding::bad, Reason::Conflicted, "b")));
         let changed = accepted(Finding::good, Reason::Accepted, "").into_condition(&[first], Some(3), &at(30));
         assert_eq!((changed.last_transition_time, changed.status.as_str()), (at(30), "True"));
     }

@@ -55,6 +55,9 @@ macro_rules! group_constants {
 
         /// Label of what is deployed for a backend: whose it is.
         pub const BACKEND_LABEL: &str = concat!($group, "/backend");
+
+        /// Who writes the statuses of routes, as `controllerName`.
+        pub const CONTROLLER_NAME: &str = concat!($group, "/mcp-operator");
     };
 }
 

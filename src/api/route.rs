@@ -355,19 +355,19 @@ pub struct RouteServerStatus {
     /// Its name in the route.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// The priority that serves now; the highest number if pods differ.
+    /// The priority that serves now; the highest number if pods differ, absent if some pod has nothing to call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub active_priority: Option<u32>,
-    /// Endpoints that answer.
+    /// Backends that can be called; the fewest if pods differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub healthy: Option<u32>,
-    /// Endpoints in all tiers.
+    /// Backends in all tiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub total: Option<u32>,
-    /// Tools offered to clients.
+    /// Tools offered to clients; absent until a client was there to list for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tools: Option<u32>,
@@ -376,7 +376,7 @@ pub struct RouteServerStatus {
     #[schemars(length(max = 16), inner(length(max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conflicts: Vec<String>,
-    /// How many pods this is the sum of.
+    /// How many pods report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub reporting: Option<u32>,

@@ -13,6 +13,7 @@ mod health;
 mod keys;
 mod lease;
 mod metrics;
+mod observe;
 mod owner;
 mod push;
 mod queue;

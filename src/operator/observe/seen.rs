@@ -1,0 +1,98 @@
+//! What is seen of the cluster and of the pods in it, as far as statuses tell of it.
+
+use crate::api::gateway::GatewayAddress;
+use crate::ir::channel::Report;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is seen of one gateway.
+#[derive(Clone, Debug, Default)]
+pub struct SeenGateway {
+    /// Its Deployment and its pods.
+    pub workload: Workload,
+    /// What its pods say, by the name of the pod. A pod that is absent was not looked at yet.
+    pub channels: BTreeMap<String, Channel>,
+    /// The hash of the generation that its pods should serve; absent until there is one.
+    pub generation: Option<String>,
+    /// Where clients reach it.
+    pub addresses: Vec<GatewayAddress>,
+}
+
+/// What is seen of one backend.
+#[derive(Clone, Debug, Default)]
+pub struct SeenBackend {
+    /// The Deployment and the pods of a `stdio` or `http` backend.
+    pub workload: Option<Workload>,
+    /// Ready addresses that the operator knows of; absent for `remote`, whose addresses only the gateways see.
+    pub endpoints: Option<u32>,
+}
+
+/// A Deployment that the operator makes, and what became of it.
+#[derive(Clone, Debug, Default)]
+pub struct Workload {
+    /// What became of applying it, and all that goes with it.
+    pub apply: Apply,
+    /// As it is in the cluster.
+    pub deployment: Option<Arc<Deployment>>,
+    /// Its pods.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// What became of applying the objects of a gateway or a backend. A text is the whole message: which object, what is wrong
+/// with it, and the way out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Apply {
+    /// Nothing yet.
+    #[default]
+    Pending,
+    /// All are as they should be.
+    Done,
+    /// An annotation says to leave them alone.
+    Paused,
+    /// An object of the same name is somebody else's.
+    Conflict(String),
+    /// The pods are not valid, as `spec.podTemplate` makes them.
+    PodTemplate(String),
+    /// Another object is not valid.
+    Invalid(String),
+    /// A permission is missing, or a quota or an admission policy is in the way.
+    Forbidden(String),
+    /// An object is too large.
+    TooLarge(String),
+    /// It did not work, and is being tried again.
+    Failed(String),
+}
+
+/// What is known of a pod over its admin channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing yet. This passes within the deadlines of the channel.
+    #[default]
+    Connecting,
+    /// It answers, and says this.
+    Reached(Box<Report>),
+    /// It does not answer.
+    Failed(ChannelProblem),
+}
+
+/// Why a pod cannot be reached over its admin channel, and what to look at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelProblem {
+    /// Nobody listens there.
+    #[error("the connection is refused: nothing listens on its admin port")]
+    Refused,
+    /// The way there is broken.
+    #[error("no answer in time: allow the operator in the NetworkPolicies of the namespace")]
+    Timeout,
+    /// Whoever answers does not have the gateway's certificate.
+    #[error("the certificate is not this gateway's ({0}): restart the pod if its Secret was replaced")]
+    Certificate(String),
+    /// The pod does not know the operator's token.
+    #[error("it does not accept the operator's token: restart the pod if its Secret was replaced")]
+    Unauthorized,
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
