@@ -318,7 +318,10 @@ mod tests {
         );
         assert_eq!((same.last_transition_time, same.message.as_str()), (at(10), "b"));
         assert_eq!((same.reason.as_str(), same.observed_generation), ("Conflicted", Some(2)));
-        assert_eq!(Finding::standing(ConditionType::Accepted, &[same]), Some(accepted(Finding::bad, Reason::Conflicted, "b")));
+        assert_eq!(
+            Finding::standing(ConditionType::Accepted, &[same]),
+            Some(accepted(Finding::bad, Reason::Conflicted, "b"))
+        );
         let changed = accepted(Finding::good, Reason::Accepted, "").into_condition(&[first], Some(3), &at(30));
         assert_eq!((changed.last_transition_time, changed.status.as_str()), (at(30), "True"));
     }

@@ -35,7 +35,7 @@ pub use backend::{McpBackend, McpBackendSpec, McpBackendStatus};
 pub use duration::Duration;
 pub use gateway::{McpGateway, McpGatewaySpec, McpGatewayStatus};
 pub use group::{
-    API_VERSION, BACKEND_LABEL, CATEGORY, CONTROLLER_NAME, GATEWAY_LABEL, GENERATION_ANNOTATION, GROUP, PAUSED_ANNOTATION,
-    RESTARTED_AT_ANNOTATION, VERSION,
+    API_VERSION, BACKEND_LABEL, CATEGORY, CONTROLLER_NAME, GATEWAY_LABEL, GENERATION_ANNOTATION, GROUP,
+    PAUSED_ANNOTATION, RESTARTED_AT_ANNOTATION, VERSION,
 };
 pub use route::{McpRoute, McpRouteSpec, McpRouteStatus};

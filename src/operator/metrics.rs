@@ -32,10 +32,8 @@ impl Metrics {
             "Pieces of work, by what they were for and how they ended",
             &["step", "outcome"],
         )?;
-        let applies =
-            counter("mcp_operator_applies_total", "Objects sent to the API server", &["kind", "outcome"])?;
-        let statuses =
-            counter("mcp_operator_status_writes_total", "Statuses written", &["kind", "outcome"])?;
+        let applies = counter("mcp_operator_applies_total", "Objects sent to the API server", &["kind", "outcome"])?;
+        let statuses = counter("mcp_operator_status_writes_total", "Statuses written", &["kind", "outcome"])?;
         let watch_failures =
             counter("mcp_operator_watch_failures_total", "Watches that failed and started again", &["resource"])?;
         let translations = Histogram::with_opts(

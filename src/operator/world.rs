@@ -87,7 +87,8 @@ fn changes(before: &World, after: &World) -> Changes {
         changes.both(Kind::Backend, id);
     }
     let routes = differing(&old.routes, &new.routes).map(|id| Target::new(Kind::Route, id.clone()));
-    let policies = differing(&old.auth_policies, &new.auth_policies).map(|id| Target::new(Kind::AuthPolicy, id.clone()));
+    let policies =
+        differing(&old.auth_policies, &new.auth_policies).map(|id| Target::new(Kind::AuthPolicy, id.clone()));
     changes.publish.extend(routes.chain(policies));
     changes
 }
@@ -157,7 +158,8 @@ spec: {{parentRefs: [{{name: {name}}}], servers: [{{name: s, backendRefs: [{{nam
 
     #[test]
     fn a_change_of_one_route_concerns_one_gateway() {
-        let after = world(|text| text.replace("name: s, backendRefs: [{name: two}]", "name: t, backendRefs: [{name: two}]"));
+        let after =
+            world(|text| text.replace("name: s, backendRefs: [{name: two}]", "name: t, backendRefs: [{name: two}]"));
         let changes = changes(&world(|text| text), &after);
         assert_eq!(names(&changes.deploy), ["MCPGateway default/two"]);
     }

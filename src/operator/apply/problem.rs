@@ -78,7 +78,9 @@ impl ApplyError {
             Some(status) if status.is_invalid() || status.code == 400 => {
                 Problem::Invalid { kind, name, text: cut(&status.message) }.into()
             }
-            Some(status) if status.is_forbidden() => Problem::Forbidden { kind, name, text: cut(&status.message) }.into(),
+            Some(status) if status.is_forbidden() => {
+                Problem::Forbidden { kind, name, text: cut(&status.message) }.into()
+            }
             // A new object that is not forced: someone else's stands in its place.
             Some(status) if status.is_conflict() && status.message.contains("Apply failed") => {
                 Problem::Foreign { kind, name }.into()

@@ -60,7 +60,8 @@ impl Applier {
 }
 
 fn initial(child: &Child) -> i64 {
-    let annotation = child.object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INITIAL_REPLICAS_ANNOTATION));
+    let annotation =
+        child.object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INITIAL_REPLICAS_ANNOTATION));
     annotation.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 

@@ -5,8 +5,8 @@ use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::PrivateBytes;
 use crate::operator::client::{ApiError, within};
 use crate::operator::watch::{Caches, MetaCache, resource_version};
-use crate::translate::facts::{Content, Facts};
 use crate::translate::facts;
+use crate::translate::facts::{Content, Facts};
 use futures_util::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::PartialObjectMeta;
@@ -93,7 +93,10 @@ async fn read_secret(
     Ok(Some((id, Read { resource_version, content })))
 }
 
-async fn read_config_map(client: &Client, id: ObjectId) -> Result<Option<(ObjectId, Read<BTreeSet<String>>)>, ApiError> {
+async fn read_config_map(
+    client: &Client,
+    id: ObjectId,
+) -> Result<Option<(ObjectId, Read<BTreeSet<String>>)>, ApiError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &id.namespace);
     let Some(map) = within(api.get_opt(&id.name)).await? else { return Ok(None) };
     let resource_version = resource_version(&map);

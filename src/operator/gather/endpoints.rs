@@ -20,9 +20,9 @@ pub(super) fn services(
     backends: &BTreeMap<ObjectId, McpBackend>,
     caches: &Caches,
 ) -> BTreeMap<ObjectId, facts::Service> {
-    let named = backends.iter().filter_map(|(id, backend)| {
-        Some(ObjectId::new(&id.namespace, &backend.spec.service.as_ref()?.name))
-    });
+    let named = backends
+        .iter()
+        .filter_map(|(id, backend)| Some(ObjectId::new(&id.namespace, &backend.spec.service.as_ref()?.name)));
     named
         .filter_map(|id| {
             let service = caches.services.get(&id)?;
@@ -48,9 +48,9 @@ pub(super) fn of_pods(
 }
 
 fn slices(service: &ObjectId, caches: &Caches) -> Vec<Arc<EndpointSlice>> {
-    caches.endpoint_slices.in_namespace(&service.namespace, |slice| {
-        slice.labels().get(SERVICE_NAME) == Some(&service.name)
-    })
+    caches
+        .endpoint_slices
+        .in_namespace(&service.namespace, |slice| slice.labels().get(SERVICE_NAME) == Some(&service.name))
 }
 
 fn facts_of(service: &Service, slices: &[Arc<EndpointSlice>]) -> facts::Service {

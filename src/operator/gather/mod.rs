@@ -23,7 +23,11 @@ pub(super) fn inputs(caches: &Caches, scope: &Scope, server_kinds: &BTreeSet<Gro
     let routes = readable(&caches.routes).0;
     let services = endpoints::services(&backends, caches);
     Inputs {
-        mode: Mode::Cluster(Cluster { namespaced: *scope != Scope::Cluster, server_kinds: server_kinds.clone(), gateway_api: caches.has_gateway_api.load(Ordering::Relaxed) }),
+        mode: Mode::Cluster(Cluster {
+            namespaced: *scope != Scope::Cluster,
+            server_kinds: server_kinds.clone(),
+            gateway_api: caches.has_gateway_api.load(Ordering::Relaxed),
+        }),
         facts: Facts {
             namespaces: namespaces(caches),
             secrets: BTreeMap::new(),

@@ -64,11 +64,7 @@ impl Keys {
     }
 
     /// The keys after the next step, if one is due; several may follow, each once the pods have the one before.
-    pub(super) fn step(
-        &self,
-        material: &impl Material,
-        situation: &Situation<'_>,
-    ) -> Result<Option<Self>, NoMaterial> {
+    pub(super) fn step(&self, material: &impl Material, situation: &Situation<'_>) -> Result<Option<Self>, NoMaterial> {
         let asked = situation.request.filter(|request| self.requested.as_deref() != Some(request));
         let mut next = self.clone();
         if let Some(ring) = self.ring.step(situation, asked.is_some(), || material.key())? {
@@ -138,21 +134,37 @@ mod tests {
     fn a_rotation_that_is_asked_for_happens_once_and_in_steps() {
         let material = Fake::default();
         let first = Keys::generate(&material, &situation(0, true, Some("a"))).unwrap();
-        assert_eq!(first.step(&material, &situation(1, true, Some("a"))).unwrap(), None, "made with the request in sight");
+        assert_eq!(
+            first.step(&material, &situation(1, true, Some("a"))).unwrap(),
+            None,
+            "made with the request in sight"
+        );
 
         let second = first.step(&material, &situation(2, true, Some("b"))).unwrap().unwrap();
         assert_eq!(second.ring.keyring()[0], first.ring.keyring()[0], "the new key does not seal yet");
         assert_eq!((second.ring.keyring().len(), second.channels().count()), (2, 2));
         assert_ne!(second.channels, first.channels);
-        assert_eq!(second.step(&material, &situation(3, false, Some("b"))).unwrap(), None, "the pods do not have it yet");
+        assert_eq!(
+            second.step(&material, &situation(3, false, Some("b"))).unwrap(),
+            None,
+            "the pods do not have it yet"
+        );
 
         let third = second.step(&material, &situation(4, true, Some("b"))).unwrap().unwrap();
         assert_eq!(third.ring.keyring()[0], second.ring.keyring()[1]);
         assert_eq!(third.channels().count(), 1, "no pod needs the ones before any more");
-        assert_eq!(third.step(&material, &situation(4, false, Some("b"))).unwrap(), None, "a pod may still seal with the old key");
+        assert_eq!(
+            third.step(&material, &situation(4, false, Some("b"))).unwrap(),
+            None,
+            "a pod may still seal with the old key"
+        );
         let fourth = third.step(&material, &situation(5, true, Some("b"))).unwrap().unwrap();
         assert_eq!(fourth.ring.keyring(), third.ring.keyring(), "no pod seals with it any more, and all open it still");
-        assert_eq!(fourth.step(&material, &situation(6, true, Some("b"))).unwrap(), None, "sessions may still be sealed by the old key");
+        assert_eq!(
+            fourth.step(&material, &situation(6, true, Some("b"))).unwrap(),
+            None,
+            "sessions may still be sealed by the old key"
+        );
         let last = fourth.step(&material, &situation(5 + 3600, true, Some("b"))).unwrap().unwrap();
         assert_eq!(last.ring.keyring().len(), 1);
         assert_eq!(last.step(&material, &situation(2 * 3600, true, Some("b"))).unwrap(), None);

@@ -36,8 +36,7 @@ impl Keys {
     /// Reads what a Secret holds.
     pub(in crate::operator) fn read(data: &BTreeMap<String, ByteString>) -> Result<Self, KeysError> {
         let ByteString(bytes) = data.get(KEYS_FILE).ok_or(KeysError::Missing)?;
-        let malformed =
-            |error: serde_json::Error| KeysError::Malformed { line: error.line(), column: error.column() };
+        let malformed = |error: serde_json::Error| KeysError::Malformed { line: error.line(), column: error.column() };
         let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
         if version != VERSION {
             return Err(KeysError::Version(version));

@@ -128,7 +128,11 @@ impl Election {
             lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
             acquire_time: before.acquire_time.clone().filter(|_| is_ours).or_else(|| Some(now.clone())),
             renew_time: Some(now),
-            lease_transitions: Some(if is_ours || before.acquire_time.is_none() { transitions } else { transitions + 1 }),
+            lease_transitions: Some(if is_ours || before.acquire_time.is_none() {
+                transitions
+            } else {
+                transitions + 1
+            }),
             ..before.clone()
         }
     }
@@ -138,7 +142,9 @@ impl Election {
 fn settle(done: Result<Lease, ApiError>) -> Result<bool, ApiError> {
     match done {
         Ok(_) => Ok(true),
-        Err(error) if error.status().is_some_and(|status| status.is_conflict() || status.is_already_exists()) => Ok(false),
+        Err(error) if error.status().is_some_and(|status| status.is_conflict() || status.is_already_exists()) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -180,7 +186,8 @@ mod tests {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
             (code, status)
         };
-        let version = |value: &Value| value["metadata"]["resourceVersion"].as_str().unwrap_or("0").parse::<u64>().unwrap();
+        let version =
+            |value: &Value| value["metadata"]["resourceVersion"].as_str().unwrap_or("0").parse::<u64>().unwrap();
         let standing = lease.clone();
         let mut accept = |mut new: Value, number: u64| {
             new["metadata"]["resourceVersion"] = (number + 1).to_string().into();

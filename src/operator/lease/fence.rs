@@ -143,7 +143,10 @@ mod tests {
                     {
                         seen.lock().extend_from_slice(&buffer[..read]);
                         let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#;
-                        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+                        let head = format!(
+                            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                            body.len()
+                        );
                         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                     }
                 });

@@ -12,7 +12,11 @@ pub fn of_service(service: &Service) -> Vec<GatewayAddress> {
         service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).is_some_and(|type_| type_ == "LoadBalancer");
     if !is_load_balancer {
         let (name, namespace) = (service.metadata.name.as_deref(), service.metadata.namespace.as_deref());
-        return name.zip(namespace).map(|(name, namespace)| address(&format!("{name}.{namespace}.svc"))).into_iter().collect();
+        return name
+            .zip(namespace)
+            .map(|(name, namespace)| address(&format!("{name}.{namespace}.svc")))
+            .into_iter()
+            .collect();
     }
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
@@ -54,12 +58,17 @@ mod tests {
         };
         let service = |spec, status| {
             let meta = json!({"name": "tools", "namespace": "team"});
-            told(of_service(&serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": status})).unwrap()))
+            told(of_service(
+                &serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": status})).unwrap(),
+            ))
         };
         let balanced = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb.example"}]}});
         assert_eq!(service(json!({"type": "ClusterIP"}), json!({})), ["Hostname tools.team.svc"]);
         assert_eq!(service(json!({"type": "LoadBalancer"}), json!({})), Vec::<String>::new());
-        assert_eq!(service(json!({"type": "LoadBalancer"}), balanced.clone()), ["IPAddress 192.0.2.1", "Hostname lb.example"]);
+        assert_eq!(
+            service(json!({"type": "LoadBalancer"}), balanced.clone()),
+            ["IPAddress 192.0.2.1", "Hostname lb.example"]
+        );
         let ingress = |rules| {
             let ingress = json!({"metadata": {}, "spec": {"rules": rules}, "status": balanced});
             told(of_ingress(&serde_json::from_value(ingress).unwrap()))

@@ -1,6 +1,6 @@
 //! The status of an `MCPBackend`.
 
-use super::seen::{Channel, SeenBackend, SeenGateway};
+use super::seen::{SeenBackend, SeenGateway};
 use super::text::{count, pods, quote, summary};
 use super::{Problem, Stamp, broken, find};
 use crate::api::McpBackendStatus;
@@ -8,6 +8,7 @@ use crate::api::backend::{EndpointCounts, ServerInfo};
 use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason, cut};
 use crate::ir::channel::BackendReport;
 use crate::ir::ids::ObjectId;
+use crate::operator::push::ChannelState;
 use crate::translate::BackendPlan;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +84,11 @@ impl Said {
                 name: short(&info.name, MAX_INFO_BYTES),
                 version: info.version.as_deref().map(|version| short(version, MAX_INFO_BYTES)),
             }),
-            versions: versions.into_iter().take(MAX_VERSIONS).map(|version| short(version, MAX_VERSION_BYTES)).collect(),
+            versions: versions
+                .into_iter()
+                .take(MAX_VERSIONS)
+                .map(|version| short(version, MAX_VERSION_BYTES))
+                .collect(),
             tools: reports.iter().filter_map(|(_, report)| report.tools).max(),
         }
     }
@@ -106,7 +111,9 @@ fn available(plan: &BackendPlan, seen: &SeenBackend, endpoints: Option<u32>) -> 
     match (endpoints, of_pods) {
         (0, Some(problem)) => problem.finding(type_),
         (0, None) => Finding::bad(type_, Reason::NoEndpoints, "it has no ready address"),
-        (_, Some(problem)) if problem.reason != Reason::PodsStarting => Finding::good(type_, problem.reason, problem.message),
+        (_, Some(problem)) if problem.reason != Reason::PodsStarting => {
+            Finding::good(type_, problem.reason, problem.message)
+        }
         (_, _) => Finding::good(type_, Reason::Available, ""),
     }
 }
@@ -136,10 +143,10 @@ fn verified(plan: &BackendPlan, holders: &[&SeenGateway], reports: &[(&str, &Bac
 fn unreachable(holders: &[&SeenGateway]) -> Option<String> {
     let serving = holders.iter().flat_map(|gateway| gateway.serving());
     serving.into_iter().find_map(|(pod, channel)| match channel {
-        Channel::Failed(why) => {
+        ChannelState::Failed(why) => {
             Some(format!("the admin channel of gateway pod {pod} cannot be reached: {}", quote(&why.to_string())))
         }
-        Channel::Connecting | Channel::Reached(_) => None,
+        ChannelState::Connecting | ChannelState::Reached(_) => None,
     })
 }
 

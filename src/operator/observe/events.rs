@@ -70,7 +70,8 @@ fn turned(before: &[Condition], after: &[Condition], place: &str) -> Vec<EventNo
             continue;
         }
         told.push(cause);
-        let state = if type_ == EventType::Normal { condition.type_.clone() } else { format!("not {}", condition.type_) };
+        let state =
+            if type_ == EventType::Normal { condition.type_.clone() } else { format!("not {}", condition.type_) };
         let why = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
         notes.push(EventNote {
             type_,
@@ -154,6 +155,8 @@ mod tests {
     fn a_note_fits_into_an_event() {
         let after = [condition("Accepted", "False", "Invalid", &"ü".repeat(2000))];
         let notes = turned(&[], &after, " at MCPGateway tools");
-        assert!(notes[0].note.len() <= MAX_NOTE_BYTES && notes[0].note.starts_with("not Accepted at MCPGateway tools: ü"));
+        assert!(
+            notes[0].note.len() <= MAX_NOTE_BYTES && notes[0].note.starts_with("not Accepted at MCPGateway tools: ü")
+        );
     }
 }

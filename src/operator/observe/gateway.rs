@@ -32,8 +32,7 @@ pub fn gateway_status(
         programmed_replicas: before.programmed_replicas.filter(|_| keeps).or(Some(programmed_now)),
         attached_routes: Some(u32::try_from(plan.attached_routes).unwrap_or(u32::MAX)),
         summary: summary(sentence(plan, seen, accepted, &programmed, &ready)),
-        conditions: stamp
-            .conditions([plan.conditions.clone(), vec![programmed, ready]].concat(), &before.conditions),
+        conditions: stamp.conditions([plan.conditions.clone(), vec![programmed, ready]].concat(), &before.conditions),
     }
 }
 

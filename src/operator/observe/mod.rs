@@ -10,29 +10,29 @@
 
 mod addresses;
 mod backend;
-pub mod events;
+mod events;
 mod gateway;
 mod pods;
 mod policy;
 mod programmed;
 mod route;
-pub mod seen;
+pub(super) mod seen;
 mod servers;
 mod text;
 mod workload;
 
-pub use addresses::{of_http_route, of_ingress, of_service};
-pub use backend::backend_status;
-pub use gateway::gateway_status;
-pub use policy::policy_status;
-pub use route::route_status;
+pub(super) use addresses::{of_http_route, of_ingress, of_service};
+pub(super) use backend::backend_status;
+pub(super) use gateway::gateway_status;
+pub(super) use policy::policy_status;
+pub(super) use route::route_status;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// What goes into each condition besides the finding.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub(super) struct Stamp {
     generation: Option<i64>,
     now: Time,
 }
@@ -50,7 +50,7 @@ impl Stamp {
 }
 
 /// Whether a status is to be written. Times move with what they are about only, so that an unchanged world is no news.
-pub fn is_news<S: PartialEq>(before: &S, after: &S) -> bool {
+pub(super) fn is_news<S: PartialEq>(before: &S, after: &S) -> bool {
     before != after
 }
 
@@ -89,10 +89,10 @@ fn broken(findings: &[Finding], type_: ConditionType) -> Option<&Finding> {
 }
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod backend_tests;
 #[cfg(test)]
 mod gateway_tests;
 #[cfg(test)]
 mod route_tests;
+#[cfg(test)]
+mod testing;

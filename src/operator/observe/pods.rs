@@ -6,11 +6,18 @@ use crate::api::conditions::Reason;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 /// Waiting reasons of a container whose image is the trouble.
-const PULL: &[&str] =
-    &["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"];
+const PULL: &[&str] = &[
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+];
 
 /// Waiting reasons of a container that cannot be made.
-const CREATE: &[&str] = &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError"];
+const CREATE: &[&str] =
+    &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError"];
 
 /// Troubles in the order in which they are told: what no waiting will cure comes first.
 const ORDER: &[Reason] = &[
@@ -52,8 +59,11 @@ pub(super) fn state(pod: &Pod) -> State {
         return State::NotReady(Reason::PodsNotScheduled, quote(scheduled.message.as_deref().unwrap_or_default()));
     }
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let trouble = containers.filter_map(|container| in_container(pod, container)).min_by_key(|(reason, _)| rank(*reason));
-    trouble.map_or(State::NotReady(Reason::PodsStarting, String::new()), |(reason, detail)| State::NotReady(reason, detail))
+    let trouble =
+        containers.filter_map(|container| in_container(pod, container)).min_by_key(|(reason, _)| rank(*reason));
+    trouble.map_or(State::NotReady(Reason::PodsStarting, String::new()), |(reason, detail)| {
+        State::NotReady(reason, detail)
+    })
 }
 
 fn rank(reason: Reason) -> usize {
@@ -128,7 +138,9 @@ fn sentence(reason: Reason, who: &str, first: &str, detail: &str) -> String {
             "{who}: the image cannot be pulled ({detail}); correct its name, or name a pull secret in spec.podTemplate.spec.imagePullSecrets"
         ),
         Reason::ContainersNotCreated => {
-            format!("{who}: a container cannot be created ({detail}); create what it names, or correct spec.podTemplate")
+            format!(
+                "{who}: a container cannot be created ({detail}); create what it names, or correct spec.podTemplate"
+            )
         }
         Reason::ContainersCrashing => {
             format!("{who}: {detail} and is started again; its log says why: kubectl logs --previous {first}")

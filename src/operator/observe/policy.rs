@@ -29,14 +29,18 @@ mod tests {
     #[test]
     fn a_policy_says_what_translation_says() {
         let told = |finding: Finding| {
-            let status = policy_status(&PolicyPlan { conditions: vec![finding] }, &McpAuthPolicyStatus::default(), &stamp(1));
+            let status =
+                policy_status(&PolicyPlan { conditions: vec![finding] }, &McpAuthPolicyStatus::default(), &stamp(1));
             (status.summary.unwrap(), status.conditions[0].status.clone())
         };
         let of = |finding: fn(ConditionType, Reason, String) -> Finding, reason, message: &str| {
             finding(ConditionType::Accepted, reason, message.to_owned())
         };
         assert_eq!(told(of(Finding::good, Reason::Accepted, "")), ("In force".into(), "True".into()));
-        assert_eq!(told(of(Finding::good, Reason::PartiallyInvalid, "x")), ("In force in part: x".into(), "True".into()));
+        assert_eq!(
+            told(of(Finding::good, Reason::PartiallyInvalid, "x")),
+            ("In force in part: x".into(), "True".into())
+        );
         assert_eq!(told(of(Finding::bad, Reason::TargetNotFound, "x")), ("Not in force: x".into(), "False".into()));
     }
 }

@@ -2,10 +2,11 @@
 
 use super::Problem;
 use super::pods;
-use super::seen::{Channel, SeenGateway};
+use super::seen::SeenGateway;
 use super::text::{self, quote};
 use crate::api::conditions::{ConditionType, Finding, Reason};
 use crate::ir::channel::Report;
+use crate::operator::push::ChannelState;
 
 /// What one pod has against the generation being live there.
 enum Obstacle<'a> {
@@ -17,24 +18,26 @@ enum Obstacle<'a> {
 
 impl SeenGateway {
     /// Ready pods that do not take their leave, with what is known of each over its channel.
-    pub(super) fn serving(&self) -> Vec<(&str, &Channel)> {
+    pub(super) fn serving(&self) -> Vec<(&str, &ChannelState)> {
         let ready = self.workload.ready();
         let with_channel = ready.into_iter().map(|pod| (pods::name(pod), self.channel(pods::name(pod))));
-        with_channel.filter(|(_, channel)| !matches!(channel, Channel::Reached(report) if report.draining)).collect()
+        with_channel
+            .filter(|(_, channel)| !matches!(channel, ChannelState::Reached(report) if report.draining))
+            .collect()
     }
 
     /// What the serving pods report.
     pub(super) fn reports<'a>(&'a self) -> Vec<(&'a str, &'a Report)> {
-        let reached = |(name, channel): (_, &'a Channel)| match channel {
-            Channel::Reached(report) => Some((name, report.as_ref())),
-            Channel::Connecting | Channel::Failed(_) => None,
+        let reached = |(name, channel): (_, &'a ChannelState)| match channel {
+            ChannelState::Reached(report) => Some((name, report.as_ref())),
+            ChannelState::Connecting | ChannelState::Failed(_) => None,
         };
         self.serving().into_iter().filter_map(reached).collect()
     }
 
     /// Whether a serving pod was not looked at yet. What was said before stands until it was.
     pub(super) fn is_first_look(&self) -> bool {
-        self.serving().iter().any(|(_, channel)| matches!(channel, Channel::Connecting))
+        self.serving().iter().any(|(_, channel)| matches!(channel, ChannelState::Connecting))
     }
 
     /// Serving pods that report the generation.
@@ -76,22 +79,23 @@ impl SeenGateway {
             .iter()
             .filter_map(|(name, channel)| Some((name.as_str(), obstacle(channel, generation)?)))
             .filter(|(name, obstacle)| {
-                matches!(obstacle, Obstacle::Refused(_)) && self.workload.pods.iter().any(|pod| pods::name(pod) == *name)
+                matches!(obstacle, Obstacle::Refused(_))
+                    && self.workload.pods.iter().any(|pod| pods::name(pod) == *name)
             })
             .collect();
         (!obstacles.is_empty()).then(|| tell(&obstacles, self.workload.live(), generation))
     }
 
-    fn channel(&self, pod: &str) -> &Channel {
-        self.channels.get(pod).unwrap_or(&Channel::Connecting)
+    fn channel(&self, pod: &str) -> &ChannelState {
+        self.channels.get(pod).unwrap_or(&ChannelState::Connecting)
     }
 }
 
-fn obstacle<'a>(channel: &'a Channel, generation: &str) -> Option<Obstacle<'a>> {
+fn obstacle<'a>(channel: &'a ChannelState, generation: &str) -> Option<Obstacle<'a>> {
     let report = match channel {
-        Channel::Connecting => return Some(Obstacle::NotLookedAt),
-        Channel::Failed(why) => return Some(Obstacle::Unreachable(why.to_string())),
-        Channel::Reached(report) => report,
+        ChannelState::Connecting => return Some(Obstacle::NotLookedAt),
+        ChannelState::Failed(why) => return Some(Obstacle::Unreachable(why.to_string())),
+        ChannelState::Reached(report) => report,
     };
     if report.generation == generation {
         return None;
@@ -135,6 +139,7 @@ fn tell(obstacles: &[(&str, Obstacle<'_>)], pods: usize, generation: &str) -> Pr
         told.push(format!("{} {first}", text::pods(&names)));
     }
     let live = pods.saturating_sub(obstacles.len());
-    let message = format!("generation {generation} is live on {live} of {}: {}", text::count(pods, "pod"), told.join("; "));
+    let message =
+        format!("generation {generation} is live on {live} of {}: {}", text::count(pods, "pod"), told.join("; "));
     Problem::new(reason.unwrap_or(Reason::Pending), message)
 }

@@ -1,6 +1,6 @@
 //! The status of an `MCPRoute`, at each of its gateways.
 
-use super::seen::{Channel, SeenGateway};
+use super::seen::SeenGateway;
 use super::servers::Servers;
 use super::text::{count, quote, summary};
 use super::{Problem, Stamp, broken, find};
@@ -8,6 +8,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason};
 use crate::api::route::{ParentRef, RouteParentStatus, RouteServerStatus};
 use crate::api::{CONTROLLER_NAME, McpRouteStatus};
 use crate::ir::ids::ObjectId;
+use crate::operator::push::ChannelState;
 use crate::translate::{ParentPlan, Plan};
 use std::collections::BTreeMap;
 
@@ -29,9 +30,10 @@ pub fn route_status(
         .iter()
         .zip(plans)
         .map(|(parent_ref, parent)| {
-            let before = before.parents.iter().find(|parent| {
-                parent.parent_ref == *parent_ref && parent.controller_name == CONTROLLER_NAME
-            });
+            let before = before
+                .parents
+                .iter()
+                .find(|parent| parent.parent_ref == *parent_ref && parent.controller_name == CONTROLLER_NAME);
             let at_parent = AtParent { id, parent, plan, seen: gateways.get(&parent.gateway), before };
             at_parent.status(parent_ref, stamp)
         })
@@ -134,8 +136,10 @@ impl AtParent<'_> {
             return Some(Problem::new(reason, format!("no pod of {gateway} is ready: {message}")));
         }
         let unreachable = serving.iter().find_map(|(pod, channel)| match channel {
-            Channel::Failed(why) => Some(format!("the admin channel of pod {pod} cannot be reached: {}", quote(&why.to_string()))),
-            Channel::Connecting | Channel::Reached(_) => None,
+            ChannelState::Failed(why) => {
+                Some(format!("the admin channel of pod {pod} cannot be reached: {}", quote(&why.to_string())))
+            }
+            ChannelState::Connecting | ChannelState::Reached(_) => None,
         });
         Some(unreachable.map_or_else(
             || Problem::pending(format!("no pod of {gateway} has reported on it yet")),
@@ -199,7 +203,8 @@ fn sentence(planned: &[Finding], reported: &Reported) -> (usize, String) {
         usize::try_from(most).ok()
     });
     let servers = count(reported.servers.len(), "server");
-    let sentence = format!("Served by {}: {} of {servers}", count(pods.unwrap_or_default(), "pod"), count(tools, "tool"));
+    let sentence =
+        format!("Served by {}: {} of {servers}", count(pods.unwrap_or_default(), "pod"), count(tools, "tool"));
     (worst_rank(), sentence)
 }
 

@@ -1,7 +1,7 @@
 //! What is seen of the cluster and of the pods in it, as far as statuses tell of it.
 
 use crate::api::gateway::GatewayAddress;
-use crate::ir::channel::Report;
+use crate::operator::push::ChannelState;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ pub struct SeenGateway {
     /// Its Deployment and its pods.
     pub workload: Workload,
     /// What its pods say, by the name of the pod. A pod that is absent was not looked at yet.
-    pub channels: BTreeMap<String, Channel>,
+    pub channels: BTreeMap<String, ChannelState>,
     /// The hash of the generation that its pods should serve; absent until there is one.
     pub generation: Option<String>,
     /// Where clients reach it.
@@ -63,36 +63,4 @@ pub enum Apply {
     TooLarge(String),
     /// It did not work, and is being tried again.
     Failed(String),
-}
-
-/// What is known of a pod over its admin channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Channel {
-    /// Nothing yet. This passes within the deadlines of the channel.
-    #[default]
-    Connecting,
-    /// It answers, and says this.
-    Reached(Box<Report>),
-    /// It does not answer.
-    Failed(ChannelProblem),
-}
-
-/// Why a pod cannot be reached over its admin channel, and what to look at.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChannelProblem {
-    /// Nobody listens there.
-    #[error("the connection is refused: nothing listens on its admin port")]
-    Refused,
-    /// The way there is broken.
-    #[error("no answer in time: allow the operator in the NetworkPolicies of the namespace")]
-    Timeout,
-    /// Whoever answers does not have the gateway's certificate.
-    #[error("the certificate is not this gateway's ({0}): restart the pod if its Secret was replaced")]
-    Certificate(String),
-    /// The pod does not know the operator's token.
-    #[error("it does not accept the operator's token: restart the pod if its Secret was replaced")]
-    Unauthorized,
-    /// Something else.
-    #[error("{0}")]
-    Other(String),
 }

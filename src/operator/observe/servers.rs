@@ -36,9 +36,7 @@ impl<'a> Servers<'a> {
             spec,
             reports: of_route
                 .iter()
-                .filter_map(|(pod, route)| {
-                    Some((*pod, route.servers.iter().find(|server| server.name == spec.name)?))
-                })
+                .filter_map(|(pod, route)| Some((*pod, route.servers.iter().find(|server| server.name == spec.name)?)))
                 .collect(),
         };
         Self { servers: specs.iter().map(seen).collect(), pods: of_route.iter().map(|(pod, _)| *pod).collect() }
@@ -61,7 +59,10 @@ impl<'a> Servers<'a> {
             let dead: Vec<&str> = server.dead_at();
             (server.spec.required && !dead.is_empty()).then(|| {
                 let place = self.place(&dead);
-                format!("server {}, which the route requires, has no backend that can be called{place}", server.spec.name)
+                format!(
+                    "server {}, which the route requires, has no backend that can be called{place}",
+                    server.spec.name
+                )
             })
         });
         let all = || {
@@ -85,7 +86,9 @@ impl<'a> Servers<'a> {
             let lower: Vec<(&str, u32)> = server
                 .reports
                 .iter()
-                .filter_map(|(pod, report)| Some((*pod, report.active_priority.filter(|active| Some(*active) != first)?)))
+                .filter_map(|(pod, report)| {
+                    Some((*pod, report.active_priority.filter(|active| Some(*active) != first)?))
+                })
                 .collect();
             if let (Some(active), Some(first)) = (lower.iter().map(|(_, active)| active).max(), first) {
                 let at: Vec<&str> = lower.iter().map(|(pod, _)| *pod).collect();
@@ -162,7 +165,8 @@ impl SeenServer<'_> {
 
     fn status(&self) -> RouteServerStatus {
         let reports = || self.reports.iter().map(|(_, report)| report);
-        let active = if self.dead_at().is_empty() { reports().filter_map(|report| report.active_priority).max() } else { None };
+        let active =
+            if self.dead_at().is_empty() { reports().filter_map(|report| report.active_priority).max() } else { None };
         RouteServerStatus {
             name: self.spec.name.clone(),
             active_priority: active,

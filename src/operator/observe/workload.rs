@@ -74,7 +74,8 @@ fn wanted(deployment: &Deployment) -> usize {
 
 fn replica_failure(deployment: &Deployment) -> Option<&str> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failure =
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     Some(failure.message.as_deref().unwrap_or_default())
 }
 

@@ -137,10 +137,7 @@ impl ChannelClient {
 /// A refusal comes with a report too, which says why: it cannot serve it, has a later one, or takes its leave.
 fn read(status: StatusCode, body: &[u8]) -> Result<Report, ChannelError> {
     match status {
-        StatusCode::OK
-        | StatusCode::UNPROCESSABLE_ENTITY
-        | StatusCode::CONFLICT
-        | StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE => {
             serde_json::from_slice(body).map_err(|error| ChannelError::Protocol(error.to_string()))
         }
         StatusCode::UNAUTHORIZED => Err(ChannelError::Unauthorized),

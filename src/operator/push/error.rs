@@ -6,19 +6,19 @@ use std::io;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::operator) enum ChannelError {
     /// Nobody listens there.
-    #[error("the connection is refused")]
+    #[error("the connection is refused: nothing listens on its admin port")]
     Refused,
     /// The way there is broken, most often by a `NetworkPolicy`.
-    #[error("no answer in time")]
+    #[error("no answer in time: allow the operator in the NetworkPolicies of the namespace")]
     Timeout,
     /// The connection broke, or could not be made for another reason.
     #[error("the connection failed: {0}")]
     Connection(String),
     /// Whoever answers does not have the gateway's certificate.
-    #[error("the certificate is not this gateway's: {0}")]
+    #[error("the certificate is not this gateway's ({0}): restart the pod if its Secret was replaced")]
     Certificate(String),
     /// The gateway does not know the operator's token.
-    #[error("the gateway does not accept the operator's token")]
+    #[error("it does not accept the operator's token: restart the pod if its Secret was replaced")]
     Unauthorized,
     /// An answer that makes no sense.
     #[error("the answer makes no sense: {0}")]

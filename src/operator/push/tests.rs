@@ -7,8 +7,8 @@ use crate::ir::channel::{self, Refused, SERVER_NAME};
 use crate::ir::secrets::{Channels, Credentials, PrivateBytes};
 use crate::ir::snapshot::Endpoint;
 use axum::extract::{Request, State};
-use axum::http::Uri;
 use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -44,7 +44,11 @@ impl Gateway {
     async fn start(channels: &Channels) -> (SocketAddr, Arc<Self>) {
         let token = String::from_utf8(channels.admin_token.expose().to_vec()).unwrap();
         let report = Report { sequence: 1, generation: "mounted".into(), ..Report::default() };
-        let gateway = Arc::new(Self { token: Mutex::new(token), report: watch::Sender::new(report), pushes: AtomicUsize::new(0) });
+        let gateway = Arc::new(Self {
+            token: Mutex::new(token),
+            report: watch::Sender::new(report),
+            pushes: AtomicUsize::new(0),
+        });
         let chain = CertificateDer::pem_slice_iter(channels.certificate.expose()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(channels.private_key.expose()).unwrap();
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -68,7 +72,9 @@ impl Gateway {
                 let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
@@ -100,7 +106,9 @@ async fn take_generation(State(gateway): State<Arc<Gateway>>, Json(pushed): Json
     gateway.pushes.fetch_add(1, Ordering::Relaxed);
     let hash = pushed.snapshot;
     if hash == "bad" {
-        gateway.change(|report| report.refused = Some(Refused { generation: Some(hash), reason: "no such backend".into() }));
+        gateway.change(|report| {
+            report.refused = Some(Refused { generation: Some(hash), reason: "no such backend".into() })
+        });
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(gateway.report.borrow().clone())).into_response();
     }
     gateway.change(|report| report.generation = hash);
@@ -117,7 +125,8 @@ async fn take_endpoints(State(gateway): State<Arc<Gateway>>, Json(endpoints): Js
 
 /// A generation whose snapshot is its name, for a gateway that does not look into it.
 fn desired(hash: &str, channels: &[&Channels]) -> Desired {
-    let credentials = Credentials { channels: channels.first().map(|&channels| channels.clone()), ..Credentials::default() };
+    let credentials =
+        Credentials { channels: channels.first().map(|&channels| channels.clone()), ..Credentials::default() };
     Desired {
         hash: hash.to_owned(),
         generation: Arc::new(Generation { snapshot: hash.to_owned(), credentials, revision: 1 }),
@@ -173,7 +182,8 @@ async fn what_a_pod_lacks_is_pushed_once_and_its_reports_are_followed() {
     test.desired.send_replace(desired("two", &[&channels]));
     test.reached(|report| report.generation == "two").await;
     let mut moved = desired("two", &[&channels]);
-    moved.endpoints = Arc::new(Endpoints { peers: [Endpoint { host: "10.0.0.1".into(), port: 1 }].into(), ..Endpoints::default() });
+    moved.endpoints =
+        Arc::new(Endpoints { peers: [Endpoint { host: "10.0.0.1".into(), port: 1 }].into(), ..Endpoints::default() });
     let hash = moved.endpoints.hash();
     test.desired.send_replace(moved);
     test.reached(|report| report.endpoints == hash).await;
@@ -198,7 +208,8 @@ async fn a_refused_generation_is_not_pushed_again_and_the_next_one_is() {
 async fn a_pod_with_the_previous_credentials_is_reached_with_them() {
     let (old, new) = (channels("old"), Channels { admin_token: PrivateBytes::new("new"), ..channels("old") });
     let (address, _gateway) = Gateway::start(&old).await;
-    let rotated = Channels { certificate: old.certificate.clone(), private_key: old.private_key.clone(), ..new.clone() };
+    let rotated =
+        Channels { certificate: old.certificate.clone(), private_key: old.private_key.clone(), ..new.clone() };
     let test = link(address, desired("one", &[&rotated, &old]));
     test.reached(|report| report.generation == "one").await;
     test.desired.send_replace(desired("two", &[&rotated]));
@@ -207,7 +218,8 @@ async fn a_pod_with_the_previous_credentials_is_reached_with_them() {
     // Another certificate is no obstacle either; this gateway keeps its own.
     let (address, _gateway) = Gateway::start(&old).await;
     let mut first = desired("one", &[&new, &old]);
-    first.generation = Arc::new(Generation { snapshot: "one".into(), credentials: Credentials::default(), revision: 1 });
+    first.generation =
+        Arc::new(Generation { snapshot: "one".into(), credentials: Credentials::default(), revision: 1 });
     let test = link(address, first);
     test.until(|state| matches!(state, ChannelState::Reached(report) if report.generation == "one")).await;
 }
@@ -222,7 +234,8 @@ async fn each_failure_is_told_apart() {
     assert_eq!(link(address, desired("one", &[&stranger])).failed().await, ChannelError::Unauthorized);
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert_eq!(link(closed, desired("one", &[&ours])).failed().await, ChannelError::Refused);
-    let names: Vec<&str> = [wrong, ChannelError::Unauthorized, ChannelError::Refused].iter().map(ChannelError::name).collect();
+    let names: Vec<&str> =
+        [wrong, ChannelError::Unauthorized, ChannelError::Refused].iter().map(ChannelError::name).collect();
     assert_eq!(names, ["certificate", "unauthorized", "refused"]);
 }
 

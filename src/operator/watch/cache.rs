@@ -140,7 +140,8 @@ mod tests {
         let note = |change: Change<'_, ConfigMap>| {
             log.lock().push(format!("{} {}{}", change.id, change.before.is_some(), change.after.is_some()));
         };
-        Filler::new(Arc::clone(&cache), Some("b".into()), |_| ()).put(&ObjectId::new("b", "x"), Some(object("b", "x").into()));
+        Filler::new(Arc::clone(&cache), Some("b".into()), |_| ())
+            .put(&ObjectId::new("b", "x"), Some(object("b", "x").into()));
         let mut filler = Filler::new(Arc::clone(&cache), Some("a".into()), note);
         let list = |filler: &mut Filler<ConfigMap, _>, names: &[&str]| {
             filler.take(Event::Init);
@@ -156,7 +157,14 @@ mod tests {
         assert_eq!(cache.in_namespace("a", |_| true).len(), 1);
         assert_eq!(
             *log.lock(),
-            ["a/one falsetrue", "a/two falsetrue", "a/one truefalse", "a/three falsetrue", "a/three truefalse", "a/two truetrue"]
+            [
+                "a/one falsetrue",
+                "a/two falsetrue",
+                "a/one truefalse",
+                "a/three falsetrue",
+                "a/three truefalse",
+                "a/two truetrue"
+            ]
         );
     }
 }

@@ -7,8 +7,8 @@ mod react;
 mod trim;
 
 pub(super) use cache::Cache;
-pub(super) use react::Triggers;
 pub(super) use optional::{OptionalKinds, ServerWatches, http_route};
+pub(super) use react::Triggers;
 
 use super::metrics::Metrics;
 use super::scope::{Scope, api};

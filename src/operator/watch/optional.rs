@@ -120,7 +120,8 @@ impl OptionalKinds {
             let api = dynamic_api(&self.client, namespace.as_deref(), resource);
             cache.expect_listing();
             let filler = Filler::new(Arc::clone(cache), namespace, changed.clone());
-            let config = labels.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+            let config =
+                labels.map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
             tasks.spawn(follow(api, config, filler, trim, Arc::clone(&self.metrics), resource.plural.clone()));
         }
     }

@@ -109,4 +109,3 @@ fn owner_of<K: Resource>(change: &Change<'_, K>) -> Option<Target> {
 fn differ<K, T: PartialEq>(change: &Change<'_, K>, part: impl Fn(&K) -> T) -> bool {
     change.before.map(&part) != change.after.map(&part)
 }
-
