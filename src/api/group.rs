@@ -47,6 +47,9 @@ macro_rules! group_constants {
         /// Annotation of a gateway or a backend: its pods are replaced whenever the value changes.
         pub const RESTARTED_AT_ANNOTATION: &str = concat!($group, "/restartedAt");
 
+        /// Annotation of a gateway: its keys, certificate and tokens are replaced whenever the value changes.
+        pub const ROTATE_KEYS_ANNOTATION: &str = concat!($group, "/rotate-keys");
+
         /// Annotation of what holds a generation: the generation's hash.
         pub const GENERATION_ANNOTATION: &str = concat!($group, "/generation");
 

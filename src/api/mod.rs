@@ -36,6 +36,6 @@ pub use duration::Duration;
 pub use gateway::{McpGateway, McpGatewaySpec, McpGatewayStatus};
 pub use group::{
     API_VERSION, BACKEND_LABEL, CATEGORY, CONTROLLER_NAME, GATEWAY_LABEL, GENERATION_ANNOTATION, GROUP,
-    PAUSED_ANNOTATION, RESTARTED_AT_ANNOTATION, VERSION,
+    PAUSED_ANNOTATION, RESTARTED_AT_ANNOTATION, ROTATE_KEYS_ANNOTATION, VERSION,
 };
 pub use route::{McpRoute, McpRouteSpec, McpRouteStatus};

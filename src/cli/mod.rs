@@ -9,6 +9,8 @@ pub mod lint;
 mod lint_world;
 pub mod manifests;
 pub mod mcp_json;
+#[cfg(feature = "operator")]
+pub mod operate;
 #[cfg(feature = "gateway")]
 pub mod run;
 mod secret_values;

@@ -8,6 +8,8 @@ mod apply;
 pub mod build;
 mod client;
 mod context;
+mod deploy;
+mod fleet;
 mod gather;
 mod health;
 mod keys;
@@ -15,12 +17,21 @@ mod lease;
 mod metrics;
 mod observe;
 mod owner;
+mod publish;
 mod push;
 mod queue;
+mod run;
 mod scope;
 mod target;
 mod watch;
 mod world;
+
+pub use context::Options;
+pub use run::{OperatorError, random_identity, run};
+pub use scope::Scope;
+
+/// The data plane's image of this version, where a gateway names none.
+pub const DEFAULT_GATEWAY_IMAGE: &str = concat!("ghcr.io/mcp-gateway-operator/mcp-gateway:", env!("CARGO_PKG_VERSION"));
 
 /// Who writes: the field manager of every server-side apply.
 const FIELD_MANAGER: &str = "mcp-operator";

@@ -41,6 +41,11 @@ pub fn gateway_peers_service(gateway: &str) -> String {
     prefixed("mcppeers", gateway)
 }
 
+/// Name of the Secret with what the operator made up for a gateway: nothing mounts it.
+pub fn gateway_keys(gateway: &str) -> String {
+    prefixed("mcpkeys", gateway)
+}
+
 /// Name of the `NetworkPolicy` of a gateway for one path: a lower-case word.
 pub fn gateway_network_policy(gateway: &str, path: &str) -> String {
     prefixed(&format!("mcpgw-{path}"), gateway)

@@ -67,7 +67,8 @@ pub(super) struct Applier {
     client: Client,
     caches: Arc<Caches>,
     metrics: Arc<Metrics>,
-    written: Mutex<HashMap<ChildKey, Written>>,
+    /// By the uid of the owner.
+    written: Mutex<HashMap<String, HashMap<ChildKey, Written>>>,
 }
 
 /// What was written last.
@@ -119,7 +120,8 @@ impl Applier {
         }
         let sent = Sha256::digest(serde_json::to_vec(&child.object).unwrap_or_default()).into();
         let wanted = Written { sent, stands: live.as_ref().map(fingerprint) };
-        if live.is_some() && self.written.lock().get(&child.key()) == Some(&wanted) {
+        let is_as_written = |written: &HashMap<ChildKey, Written>| written.get(&child.key()) == Some(&wanted);
+        if live.is_some() && self.written.lock().get(owner).is_some_and(is_as_written) {
             return Ok(());
         }
         let applied = match (child.resource.kind.as_str(), live) {
@@ -127,7 +129,7 @@ impl Applier {
             (_, live) => self.patch(child, live.as_ref()).await?,
         };
         let stands = Some(fingerprint(&applied.metadata));
-        self.written.lock().insert(child.key(), Written { sent, stands });
+        self.written.lock().entry(owner.to_owned()).or_default().insert(child.key(), Written { sent, stands });
         Ok(())
     }
 
@@ -157,8 +159,13 @@ impl Applier {
     }
 
     /// Deletes what the owner has and does not want any more.
-    pub(super) async fn prune(&self, namespace: &str, owner: &str, wanted: &[Child]) -> Result<(), ApplyError> {
-        let wanted: BTreeSet<ChildKey> = wanted.iter().map(Child::key).collect();
+    pub(super) async fn prune<'a>(
+        &self,
+        namespace: &str,
+        owner: &str,
+        wanted: impl IntoIterator<Item = &'a Child>,
+    ) -> Result<(), ApplyError> {
+        let wanted: BTreeSet<ChildKey> = wanted.into_iter().map(Child::key).collect();
         for (resource, meta) in self.caches.children(namespace, owner) {
             let id = ObjectId::new(namespace, meta.name.clone().unwrap_or_default());
             if wanted.contains(&(resource.kind.clone(), id.clone())) || meta.deletion_timestamp.is_some() {
@@ -172,16 +179,15 @@ impl Applier {
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(ApplyError::from_api(error, &resource.kind, &id)),
             }
-            self.written.lock().remove(&(resource.kind, id));
+            if let Some(written) = self.written.lock().get_mut(owner) {
+                written.remove(&(resource.kind, id));
+            }
         }
         Ok(())
     }
 
-    /// Forgets what was written for objects that are gone with their owner.
-    pub(super) fn forget(&self, children: &[Child]) {
-        let mut written = self.written.lock();
-        for child in children {
-            written.remove(&child.key());
-        }
+    /// Forgets what was written for an owner that is gone.
+    pub(super) fn forget(&self, owner: &str) {
+        self.written.lock().remove(owner);
     }
 }

@@ -27,6 +27,16 @@ pub(in crate::operator) enum Problem {
         /// What the API server says.
         text: String,
     },
+    /// The object is larger than the API server takes.
+    #[error("{kind} {name} is too large: {text}")]
+    TooLarge {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server says.
+        text: String,
+    },
     /// The operator, or the namespace, may not have it: a missing role, a quota, an admission policy.
     #[error("{kind} {name} is forbidden: {text}")]
     Forbidden {
@@ -66,15 +76,19 @@ pub(in crate::operator) enum ApplyError {
 }
 
 impl Problem {
-    pub(super) fn foreign(kind: &str, id: &ObjectId) -> Self {
+    pub(in crate::operator) fn foreign(kind: &str, id: &ObjectId) -> Self {
         Self::Foreign { kind: kind.to_owned(), name: id.name.clone() }
     }
 }
 
 impl ApplyError {
-    pub(super) fn from_api(error: ApiError, kind: &str, id: &ObjectId) -> Self {
+    pub(in crate::operator) fn from_api(error: ApiError, kind: &str, id: &ObjectId) -> Self {
         let (kind, name) = (kind.to_owned(), id.name.clone());
         match error.status() {
+            // 413 from the API server; the store's own limit, which comes first for small objects, has no code of its own.
+            Some(status) if status.code == 413 || is_too_large(&status.message) => {
+                Problem::TooLarge { kind, name, text: cut(&status.message) }.into()
+            }
             Some(status) if status.is_invalid() || status.code == 400 => {
                 Problem::Invalid { kind, name, text: cut(&status.message) }.into()
             }
@@ -88,6 +102,10 @@ impl ApplyError {
             _ => Self::Api { kind, id: id.clone(), source: error },
         }
     }
+}
+
+fn is_too_large(message: &str) -> bool {
+    message.contains("Too long") || message.contains("request is too large")
 }
 
 fn cut(text: &str) -> String {

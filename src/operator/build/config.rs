@@ -4,6 +4,7 @@ use super::metadata::{Subject, pairs};
 use crate::api::GENERATION_ANNOTATION;
 use crate::ir::generation::{CREDENTIALS_FILE, SNAPSHOT_FILE};
 use crate::ir::secrets::PrivateBytes;
+use crate::translate::naming::gateway_keys;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -44,6 +45,16 @@ pub(super) fn secret(subject: &Subject<'_>, payload: &Payload) -> Secret {
         metadata: of_generation(subject, payload),
         type_: Some("Opaque".to_owned()),
         data: Some(more.chain([credentials]).collect()),
+        ..Secret::default()
+    }
+}
+
+/// The Secret with what the operator made up for a gateway. Pods do not have it: they get what they need with each generation.
+pub(super) fn keys(subject: &Subject<'_>, data: BTreeMap<String, ByteString>) -> Secret {
+    Secret {
+        metadata: subject.metadata_as(gateway_keys(&subject.id.name)),
+        type_: Some("Opaque".to_owned()),
+        data: Some(data),
         ..Secret::default()
     }
 }

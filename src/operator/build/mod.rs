@@ -29,7 +29,9 @@ pub use config::Payload;
 pub use expose::http_route_resource;
 pub use metadata::{backend_selector, gateway_selector};
 
+use crate::ir::ids::ObjectId;
 use crate::ir::infra::{BackendInfra, GatewayInfra, Scale};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -120,6 +122,11 @@ pub fn gateway(infra: &GatewayInfra, payload: &Payload, context: &Context) -> Ga
         http_route: expose::http_route(&subject, &infra.expose),
         ingress: expose::ingress(&subject, &infra.expose),
     }
+}
+
+/// The Secret with what the operator made up for a gateway, to be kept as it is.
+pub fn gateway_keys(gateway: &ObjectId, owner: &OwnerReference, data: BTreeMap<String, ByteString>) -> Secret {
+    config::keys(&Subject::gateway(gateway, owner), data)
 }
 
 /// All objects of a backend.

@@ -10,9 +10,8 @@ use kube::{Api, Client};
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
-/// This replica led, and does not any more.
-#[derive(Debug, thiserror::Error)]
-#[error("another replica may lead now: the lease was not renewed in time")]
+/// This replica led, and does not any more: another may.
+#[derive(Debug)]
 pub(in crate::operator) struct Lost;
 
 /// This replica's part in the election.

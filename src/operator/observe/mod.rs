@@ -10,7 +10,7 @@
 
 mod addresses;
 mod backend;
-mod events;
+pub(super) mod events;
 mod gateway;
 mod pods;
 mod policy;

@@ -38,6 +38,15 @@ pub(in crate::operator) enum ChannelState {
     Failed(ChannelError),
 }
 
+/// How a pod's state changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::operator) enum News {
+    /// It has another generation, or was given another revision.
+    Generation,
+    /// It says something else.
+    Report,
+}
+
 /// A link. It ends when this is dropped.
 pub(in crate::operator) struct Link {
     pub(in crate::operator) address: SocketAddr,
@@ -50,7 +59,7 @@ impl Link {
     pub(in crate::operator) fn start(
         address: SocketAddr,
         desired: watch::Receiver<Desired>,
-        changed: impl Fn() + Send + 'static,
+        changed: impl Fn(News) + Send + 'static,
     ) -> Self {
         let (sender, state) = watch::channel(ChannelState::Connecting);
         let task = tokio::spawn(Follower { address, desired, state: sender, changed, working: 0 }.run());
@@ -77,7 +86,7 @@ struct Follower<F> {
     working: usize,
 }
 
-impl<F: Fn()> Follower<F> {
+impl<F: Fn(News)> Follower<F> {
     async fn run(mut self) {
         let mut wait = FIRST_RETRY;
         loop {
@@ -159,13 +168,26 @@ impl<F: Fn()> Follower<F> {
     }
 
     fn tell(&self, state: ChannelState) {
-        let is_new = self.state.send_if_modified(|before| {
-            let is_new = *before != state;
-            *before = state;
-            is_new
+        let mut news = None;
+        self.state.send_if_modified(|before| {
+            if *before != state {
+                news = Some(if before.serves() == state.serves() { News::Report } else { News::Generation });
+                *before = state;
+            }
+            news.is_some()
         });
-        if is_new {
-            (self.changed)();
+        if let Some(news) = news {
+            (self.changed)(news);
+        }
+    }
+}
+
+impl ChannelState {
+    /// The generation that the pod serves, and the highest revision it was given.
+    fn serves(&self) -> Option<(&str, u64)> {
+        match self {
+            Self::Reached(report) => Some((&report.generation, report.revision)),
+            Self::Connecting | Self::Failed(_) => None,
         }
     }
 }

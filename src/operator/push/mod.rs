@@ -6,7 +6,7 @@ mod link;
 
 pub(super) use client::ChannelClient;
 pub(super) use error::ChannelError;
-pub(super) use link::{ChannelState, Desired, Link};
+pub(super) use link::{ChannelState, Desired, Link, News};
 
 /// The port of the admin channel in a gateway's pod.
 pub(super) use crate::translate::naming::CHANNEL_PORT;

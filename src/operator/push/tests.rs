@@ -142,7 +142,7 @@ struct Test {
 
 fn link(address: SocketAddr, first: Desired) -> Test {
     let (desired, receiver) = watch::channel(first);
-    Test { link: Link::start(address, receiver, || ()), desired }
+    Test { link: Link::start(address, receiver, |_| ()), desired }
 }
 
 impl Test {

@@ -3,15 +3,18 @@
 use super::Caches;
 use super::cache::Cache;
 use crate::ir::ids::ObjectId;
-use crate::operator::owner::is_controlled_by;
+use crate::operator::build::http_route_resource;
+use crate::operator::owner::{is_controlled_by, owner};
+use crate::operator::target::Target;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
+use std::sync::Arc;
 
 /// Looks at each kind of child: its resource and its cache.
 macro_rules! each_kind {
@@ -29,6 +32,11 @@ macro_rules! each_kind {
 }
 
 impl Caches {
+    /// The pods of a gateway or a backend.
+    pub(in crate::operator) fn pods_of(&self, target: &Target) -> Vec<Arc<Pod>> {
+        self.pods.in_namespace(&target.id.namespace, |pod| owner(pod.meta()).as_ref() == Some(target))
+    }
+
     /// The metadata of one object, if it is known.
     pub(in crate::operator) fn child(&self, kind: &str, id: &ObjectId) -> Option<ObjectMeta> {
         macro_rules! find {
@@ -52,7 +60,7 @@ impl Caches {
             };
         }
         each_kind!(self, collect);
-        let resource = super::http_route();
+        let resource = http_route_resource();
         let routes = owned(&self.routes_of_gateway_api, namespace, owner);
         found.extend(routes.into_iter().map(|meta| (resource.clone(), meta)));
         found

@@ -7,7 +7,7 @@ mod react;
 mod trim;
 
 pub(super) use cache::Cache;
-pub(super) use optional::{OptionalKinds, ServerWatches, http_route};
+pub(super) use optional::{OptionalKinds, ServerWatches};
 pub(super) use react::Triggers;
 
 use super::metrics::Metrics;
@@ -59,7 +59,7 @@ pub(super) struct Caches {
     pub(super) disruption_budgets: Arc<MetaCache<PodDisruptionBudget>>,
     pub(super) autoscalers: Arc<MetaCache<HorizontalPodAutoscaler>>,
     pub(super) network_policies: Arc<MetaCache<NetworkPolicy>>,
-    pub(super) ingresses: Arc<MetaCache<Ingress>>,
+    pub(super) ingresses: Arc<Cache<Ingress>>,
     pub(super) servers: ServerWatches,
     /// Gateway API routes of ours, where the cluster has Gateway API.
     pub(super) routes_of_gateway_api: Arc<Cache<DynamicObject>>,
@@ -156,7 +156,8 @@ pub(super) fn start(
     watches.child(&caches.disruption_budgets, triggers);
     watches.child(&caches.autoscalers, triggers);
     watches.child(&caches.network_policies, triggers);
-    watches.child(&caches.ingresses, triggers);
+    let t = react(triggers);
+    watches.namespaced(&caches.ingresses, Some(OURS), trim::foreign_managed_fields, move |c| t.of_ingress(&c));
     (caches, tasks)
 }
 

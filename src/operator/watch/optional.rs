@@ -5,7 +5,8 @@ use super::cache::{Cache, Change, Filler};
 use super::react::Triggers;
 use super::{Caches, OURS, follow, trim};
 use crate::ir::ids::ObjectId;
-use crate::operator::client::within;
+use crate::operator::build::http_route_resource;
+use crate::operator::client::{ApiError, within};
 use crate::operator::metrics::Metrics;
 use crate::operator::scope::{Scope, dynamic_api};
 use crate::translate::facts::{GroupKind, Server};
@@ -16,11 +17,20 @@ use kube::runtime::watcher;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// How often to look whether a kind has come: installing one is rare, and nobody waits for it in seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How soon to look again when the API server does not say.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// For the first listing of a kind of others.
+const LIST_WITHIN: Duration = Duration::from_secs(10);
 
 /// The watched kinds of servers.
 #[derive(Default)]
@@ -44,14 +54,6 @@ fn address(object: &serde_json::Value) -> Option<String> {
     url.as_str().map(str::to_owned)
 }
 
-/// Gateway API's route, by which a gateway may be exposed.
-pub(in crate::operator) fn http_route() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
-        "httproutes",
-    )
-}
-
 /// What these watches are started with.
 pub(in crate::operator) struct OptionalKinds {
     pub(in crate::operator) client: Client,
@@ -62,16 +64,26 @@ pub(in crate::operator) struct OptionalKinds {
 }
 
 impl OptionalKinds {
-    /// Looks for the kinds now and then, and follows those that are there, for ever.
-    pub(in crate::operator) async fn run(self, servers: BTreeSet<GroupKind>) {
-        let route = http_route();
+    /// Looks for the kinds now and then, and follows those that are there, for ever. Says so after the first look.
+    pub(in crate::operator) async fn run(self, servers: BTreeSet<GroupKind>, looked: oneshot::Sender<()>) {
+        let mut looked = Some(looked);
+        let route = http_route_resource();
         let route = GroupKind { group: route.group, kind: route.kind };
         let mut tasks = JoinSet::new();
         let mut missing = servers;
         missing.insert(route.clone());
         loop {
+            let mut is_known = true;
             for kind in missing.clone() {
-                let Some(resource) = find(&self.client, &kind).await else { continue };
+                let resource = match find(&self.client, &kind).await {
+                    Ok(Some(resource)) => resource,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::warn!(%kind, %error, "the API server does not say whether it has this kind");
+                        is_known = false;
+                        continue;
+                    }
+                };
                 if kind == route {
                     self.watch_routes(&resource, &mut tasks).await;
                 } else {
@@ -81,7 +93,11 @@ impl OptionalKinds {
                 self.triggers.world.notify_one();
                 missing.remove(&kind);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            if is_known && let Some(looked) = looked.take() {
+                // Nobody waits for it any more: fine.
+                let _ = looked.send(());
+            }
+            sleep(if is_known { LOOK_EVERY } else { LOOK_AGAIN }).await;
         }
     }
 
@@ -94,7 +110,7 @@ impl OptionalKinds {
             }
         };
         self.watch(&cache, resource, None, trim::managed_fields, changed, tasks);
-        cache.listed().await;
+        listed(&cache, kind).await;
         self.caches.servers.0.write().insert(kind.clone(), cache);
     }
 
@@ -103,8 +119,8 @@ impl OptionalKinds {
         let changed = move |change: Change<'_, DynamicObject>| triggers.of_child(&change);
         let cache = &self.caches.routes_of_gateway_api;
         self.watch(cache, resource, Some(OURS), trim::foreign_managed_fields, changed, tasks);
-        cache.listed().await;
-        self.caches.has_gateway_api.store(true, std::sync::atomic::Ordering::Relaxed);
+        let is_listed = listed(cache, &resource.kind).await;
+        self.caches.has_gateway_api.store(is_listed, Ordering::Relaxed);
     }
 
     fn watch(
@@ -127,18 +143,27 @@ impl OptionalKinds {
     }
 }
 
-/// The resource of a kind, in the version that its group prefers; absent where there is none, or nobody says.
-async fn find(client: &Client, kind: &GroupKind) -> Option<ApiResource> {
-    let groups = within(client.list_api_groups()).await.ok()?;
-    let group = groups.groups.into_iter().find(|group| group.name == kind.group)?;
-    let preferred = group.preferred_version.or_else(|| group.versions.first().cloned())?;
-    let resources = within(client.list_api_group_resources(&preferred.group_version)).await.ok()?;
+/// Waits for a first listing, but not for ever: the operator may not be allowed to list what somebody else has installed.
+async fn listed(cache: &Cache<DynamicObject>, kind: &impl std::fmt::Display) -> bool {
+    let is_listed = tokio::time::timeout(LIST_WITHIN, cache.listed()).await.is_ok();
+    if !is_listed {
+        tracing::warn!(%kind, "objects of this kind cannot be listed; is the operator allowed to?");
+    }
+    is_listed
+}
+
+/// The resource of a kind, in the version that its group prefers; absent where there is none.
+async fn find(client: &Client, kind: &GroupKind) -> Result<Option<ApiResource>, ApiError> {
+    let groups = within(client.list_api_groups()).await?;
+    let Some(group) = groups.groups.into_iter().find(|group| group.name == kind.group) else { return Ok(None) };
+    let Some(preferred) = group.preferred_version.or_else(|| group.versions.first().cloned()) else { return Ok(None) };
+    let resources = within(client.list_api_group_resources(&preferred.group_version)).await?;
     let is_it = |resource: &k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| {
         resource.kind == kind.kind && !resource.name.contains('/')
     };
-    let found = resources.resources.into_iter().find(is_it)?;
+    let found = resources.resources.into_iter().find(is_it);
     let gvk = GroupVersionKind::gvk(&kind.group, &preferred.version, &kind.kind);
-    Some(ApiResource::from_gvk_with_plural(&gvk, &found.name))
+    Ok(found.map(|found| ApiResource::from_gvk_with_plural(&gvk, &found.name)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::operator::target::{Kind, Target};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Resource, ResourceExt};
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
@@ -89,6 +90,13 @@ impl Triggers {
     pub(super) fn of_deployment(&self, change: &Change<'_, Deployment>) {
         self.of_child(change);
         if let Some(owner) = owner_of(change).filter(|_| differ(change, |deployment| deployment.status.clone())) {
+            self.publish.add(owner);
+        }
+    }
+
+    pub(super) fn of_ingress(&self, change: &Change<'_, Ingress>) {
+        self.of_child(change);
+        if let Some(owner) = owner_of(change).filter(|_| differ(change, |ingress| ingress.status.clone())) {
             self.publish.add(owner);
         }
     }

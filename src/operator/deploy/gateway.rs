@@ -1,0 +1,170 @@
+//! What is deployed for one `MCPGateway`: keys, a generation, all objects around its pods, and the push to each of them.
+
+use super::generation::{Made, deployed};
+use super::keys::{Keeper, Kept};
+use super::{DeployError, Owner, Standing, children, owner};
+use crate::ir::channel::Endpoints;
+use crate::ir::generation::Generation;
+use crate::ir::ids::ObjectId;
+use crate::ir::infra::GatewayInfra;
+use crate::ir::secrets::Credentials;
+use crate::ir::snapshot::{Endpoint, Snapshot};
+use crate::operator::build;
+use crate::operator::context::Context;
+use crate::operator::fleet::Addresses;
+use crate::operator::observe::seen::Apply;
+use crate::operator::push::{CHANNEL_PORT, Desired};
+use crate::operator::queue::Done;
+use crate::operator::target::Target;
+use crate::operator::world::World;
+use crate::translate::naming::PEER_PORT;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::SignedDuration;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What is remembered of a gateway from one piece of work to the next.
+#[derive(Default)]
+pub(super) struct Gateway {
+    kept: Option<Kept>,
+    made: Option<Made>,
+}
+
+pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Done, DeployError> {
+    let id = &target.id;
+    let owner = match owner(&context.caches.gateways, target) {
+        Owner::There(owner) => owner,
+        Owner::Leaving => return Ok(Done::Settled),
+        Owner::Gone => {
+            context.forget(target);
+            return Ok(Done::Settled);
+        }
+    };
+    let world = context.world();
+    // Absent: malformed, or newer than the last translation, which comes here again.
+    let Some(plan) = world.plan.gateways.get(id) else { return Ok(Done::Settled) };
+    let pods = context.pod_addresses(target);
+    context.fleet.follow(id, &pods, context.on_news(id));
+    let before = context.deployments.standing(target).unwrap_or_default();
+    let standing = Standing { owner: owner.uid.clone(), ..before };
+    let (Some(snapshot), Some(infra)) = (&plan.snapshot, &plan.infra) else {
+        // What is deployed goes on as it is.
+        context.note(target, standing);
+        return Ok(Done::Settled);
+    };
+    if infra.rollout.paused {
+        context.note(target, Standing { apply: Apply::Paused, ..standing });
+        return Ok(Done::Settled);
+    }
+    // No other piece of work is about this gateway now.
+    let mut gateway = context.deployments.gateways.lock().remove(id).unwrap_or_default();
+    let step = Step { context, id, owner: &owner, world: &world, snapshot, infra, pods: &pods };
+    let done = step.take(&mut gateway).await;
+    let generation = gateway.made.as_ref().map(|made| made.hash.clone()).or_else(|| standing.generation.clone());
+    context.deployments.gateways.lock().insert(id.clone(), gateway);
+    let apply = done.as_ref().map_or_else(DeployError::outcome, |_| Apply::Done);
+    context.note(target, Standing { apply, generation, ..standing });
+    done
+}
+
+/// One piece of work on a gateway.
+struct Step<'a> {
+    context: &'a Arc<Context>,
+    id: &'a ObjectId,
+    owner: &'a OwnerReference,
+    world: &'a World,
+    snapshot: &'a Snapshot,
+    infra: &'a GatewayInfra,
+    pods: &'a Addresses,
+}
+
+impl Step<'_> {
+    async fn take(&self, gateway: &mut Gateway) -> Result<Done, DeployError> {
+        let all_pods_have_them = gateway.made.as_ref().is_some_and(|made| {
+            self.context.fleet.states(self.id).len() == self.pods.len()
+                && self.context.fleet.all_serve(self.id, &made.hash)
+        });
+        let idle_timeout = i64::try_from(self.snapshot.sessions.idle_timeout_ms).unwrap_or(i64::MAX);
+        let keeper = Keeper {
+            context: self.context,
+            gateway: self.id,
+            owner: self.owner,
+            idle_timeout: SignedDuration::from_millis(idle_timeout),
+            all_pods_have_them,
+        };
+        let kept = keeper.keys(gateway.kept.take()).await?;
+        let made = self.generation(gateway.made.take(), &kept).await?;
+        // Pods have it in a moment; what is applied below is what new pods begin with.
+        self.push(&kept, &made);
+        let next_look = keeper.next_look(&kept.keys);
+        let keys = keeper.secret(&kept.keys, None);
+        let payload = made.payload();
+        gateway.kept = Some(kept);
+        gateway.made = Some(made);
+        let objects = build::gateway(self.infra, &payload?, &self.context.build(self.owner.clone()));
+        let children = children::of_gateway(&objects)?;
+        self.context.make_so(&self.id.namespace, self.owner, &children, &[children::kept(&keys)?]).await?;
+        Ok(Done::Again(next_look))
+    }
+
+    /// The generation to serve: the one before if nothing changed.
+    async fn generation(&self, before: Option<Made>, kept: &Kept) -> Result<Made, DeployError> {
+        let values = self.world.values.get(self.id).cloned().unwrap_or_default();
+        let mut credentials = Credentials { values, ..Credentials::default() };
+        kept.keys.fill(&mut credentials);
+        let made = match before {
+            Some(before) if before.is_of(self.snapshot, &credentials) => before,
+            before => {
+                let deployed = match &before {
+                    Some(before) => Some(before.deployed()),
+                    None => deployed(self.context, self.id, &self.owner.uid).await?,
+                };
+                Made::new(Generation { snapshot: self.snapshot.clone(), credentials }, deployed.as_ref())?
+            }
+        };
+        match self.context.fleet.outdone(self.id, &made.hash, made.revision()) {
+            Some(revision) => made.after(revision),
+            None => Ok(made),
+        }
+    }
+
+    fn push(&self, kept: &Kept, made: &Made) {
+        let backends = self.world.plan.gateways.get(self.id).map(|plan| plan.endpoints.clone()).unwrap_or_default();
+        let peers = self.pods.values().map(|pod| Endpoint { host: pod.ip().to_string(), port: PEER_PORT });
+        let desired = Desired {
+            hash: made.hash.clone(),
+            generation: Arc::clone(&made.packed),
+            endpoints: Arc::new(Endpoints { backends, peers: peers.collect() }),
+            clients: kept.clients.clone(),
+        };
+        self.context.fleet.desire(self.id, desired);
+        self.context.fleet.follow(self.id, self.pods, self.context.on_news(self.id));
+    }
+}
+
+impl Context {
+    /// What all objects are built with.
+    pub(super) fn build(&self, owner: OwnerReference) -> build::Context {
+        build::Context {
+            owner,
+            gateway_image: self.options.gateway_image.clone(),
+            operator: build::OperatorPods {
+                namespace: self.options.namespace.clone(),
+                labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-operator".to_owned())]),
+            },
+        }
+    }
+
+    /// Where the admin channel of each of a gateway's pods is, as far as they have addresses and are not over.
+    fn pod_addresses(&self, target: &Target) -> Addresses {
+        let pods = self.caches.pods_of(target);
+        let address = |pod: &k8s_openapi::api::core::v1::Pod| {
+            let status = pod.status.as_ref()?;
+            let is_over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+            let ip: IpAddr = status.pod_ip.as_ref().filter(|_| !is_over)?.parse().ok()?;
+            Some((pod.metadata.name.clone()?, SocketAddr::new(ip, CHANNEL_PORT)))
+        };
+        pods.iter().filter_map(|pod| address(pod)).collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! The Secret in which a gateway's keys are kept: read once, made once, and written only to take a step of a rotation.
+
+use super::DeployError;
+use crate::api::ROTATE_KEYS_ANNOTATION;
+use crate::ir::ids::ObjectId;
+use crate::operator::FIELD_MANAGER;
+use crate::operator::apply::{ApplyError, Problem};
+use crate::operator::build;
+use crate::operator::client::{ApiError, within};
+use crate::operator::context::Context;
+use crate::operator::keys::{Keys, Situation, SystemMaterial};
+use crate::operator::owner::is_controlled_by;
+use crate::operator::push::ChannelClient;
+use crate::operator::watch::resource_version;
+use crate::translate::naming;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::PostParams;
+use kube::{Api, ResourceExt as _};
+use std::sync::Arc;
+
+/// Keys as they are in the cluster.
+pub(super) struct Kept {
+    /// The Secret's version.
+    version: String,
+    pub(super) keys: Keys,
+    /// What speaks to pods that have these keys, or those before.
+    pub(super) clients: Vec<Arc<ChannelClient>>,
+}
+
+impl Kept {
+    fn new(version: String, keys: Keys) -> Result<Self, DeployError> {
+        let clients = keys.channels().map(|channels| ChannelClient::new(channels).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self { version, keys, clients })
+    }
+}
+
+/// The gateway whose keys are looked after.
+pub(super) struct Keeper<'a> {
+    pub(super) context: &'a Context,
+    pub(super) gateway: &'a ObjectId,
+    pub(super) owner: &'a OwnerReference,
+    /// How long a session may be unused.
+    pub(super) idle_timeout: SignedDuration,
+    /// Every pod serves the generation with the keys as they are kept now.
+    pub(super) all_pods_have_them: bool,
+}
+
+impl Keeper<'_> {
+    /// The keys to use now. A step of a rotation is taken if one is due.
+    pub(super) async fn keys(&self, kept: Option<Kept>) -> Result<Kept, DeployError> {
+        let request = self.request();
+        let situation = self.situation(request.as_deref());
+        let kept = match self.current(kept).await? {
+            Some(kept) => kept,
+            None => {
+                let keys = Keys::generate(&SystemMaterial, &situation)?;
+                let made = within(self.api().create(&params(), &self.secret(&keys, None))).await;
+                return Kept::new(resource_version(&self.written(made)?), keys);
+            }
+        };
+        let Some(next) = kept.keys.step(&SystemMaterial, &situation)? else { return Ok(kept) };
+        let secret = self.secret(&next, Some(kept.version));
+        let replaced = within(self.api().replace(&self.name(), &params(), &secret)).await;
+        tracing::info!(gateway = %self.gateway, "took a step in the rotation of keys");
+        Kept::new(resource_version(&self.written(replaced)?), next)
+    }
+
+    /// When the keys have to be looked at again.
+    pub(super) fn next_look(&self, keys: &Keys) -> std::time::Duration {
+        let request = self.request();
+        keys.next_look(&self.situation(request.as_deref())).unsigned_abs()
+    }
+
+    /// What is remembered, unless somebody wrote the Secret since.
+    async fn current(&self, kept: Option<Kept>) -> Result<Option<Kept>, DeployError> {
+        let id = ObjectId::new(&self.gateway.namespace, self.name());
+        let seen = self.context.caches.secrets.get(&id).map(|secret| resource_version(&*secret));
+        if let Some(kept) = kept
+            && seen.as_ref() == Some(&kept.version)
+        {
+            return Ok(Some(kept));
+        }
+        let Some(secret) = within(self.api().get_opt(&id.name)).await.map_err(|error| self.failed(error))? else {
+            return Ok(None);
+        };
+        if !is_controlled_by(&secret.metadata, &self.owner.uid) {
+            return Err(ApplyError::from(Problem::foreign("Secret", &id)).into());
+        }
+        let keys = Keys::read(secret.data.as_ref().unwrap_or(&std::collections::BTreeMap::new()));
+        let keys = keys.map_err(|source| DeployError::Keys { name: id.name.clone(), source })?;
+        Kept::new(resource_version(&secret), keys).map(Some)
+    }
+
+    /// The Secret as it should be kept.
+    pub(super) fn secret(&self, keys: &Keys, version: Option<String>) -> Secret {
+        let mut secret = build::gateway_keys(self.gateway, self.owner, keys.data());
+        secret.metadata.resource_version = version;
+        secret
+    }
+
+    fn situation<'r>(&self, request: Option<&'r str>) -> Situation<'r> {
+        Situation {
+            now: Timestamp::now(),
+            all_pods_have_them: self.all_pods_have_them,
+            idle_timeout: self.idle_timeout,
+            request,
+        }
+    }
+
+    fn request(&self) -> Option<String> {
+        let gateway = self.context.caches.gateways.get(self.gateway)?;
+        gateway.annotations().get(ROTATE_KEYS_ANNOTATION).cloned()
+    }
+
+    fn name(&self) -> String {
+        naming::gateway_keys(&self.gateway.name)
+    }
+
+    fn api(&self) -> Api<Secret> {
+        Api::namespaced(self.context.client.clone(), &self.gateway.namespace)
+    }
+
+    fn written(&self, done: Result<Secret, ApiError>) -> Result<Secret, DeployError> {
+        done.map_err(|error| match error.status() {
+            Some(status) if status.is_forbidden() => {
+                let id = ObjectId::new(&self.gateway.namespace, self.name());
+                ApplyError::from_api(error, "Secret", &id).into()
+            }
+            _ => self.failed(error),
+        })
+    }
+
+    fn failed(&self, source: ApiError) -> DeployError {
+        DeployError::Secret { name: self.name(), source }
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}

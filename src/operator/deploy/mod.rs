@@ -1,0 +1,141 @@
+//! Deploy (client): what should be deployed for one gateway or backend is built, applied and pushed.
+//!
+//! Each piece of work looks at the world as it is when it runs, so that a piece that comes late, twice or for no reason does no
+//! harm. What comes of it is kept for the statuses.
+
+mod backend;
+mod children;
+mod error;
+mod gateway;
+mod generation;
+mod keys;
+
+use super::apply::Child;
+use super::context::Context;
+use super::observe::seen::Apply;
+use super::queue::Done;
+use super::target::{Kind, Target};
+use super::watch::Guarded;
+use crate::api::API_VERSION;
+use crate::ir::ids::ObjectId;
+use error::DeployError;
+use gateway::Gateway;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What is remembered of everything that is deployed.
+#[derive(Default)]
+pub(super) struct Deployments {
+    standing: Mutex<HashMap<Target, Standing>>,
+    gateways: Mutex<HashMap<ObjectId, Gateway>>,
+}
+
+/// How the deployment of one object stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The uid of the object itself.
+    owner: String,
+    /// What became of its objects.
+    pub(super) apply: Apply,
+    /// The hash of the generation that its pods should serve.
+    pub(super) generation: Option<String>,
+}
+
+impl Deployments {
+    /// How it stands; absent before the first attempt.
+    pub(super) fn standing(&self, target: &Target) -> Option<Standing> {
+        self.standing.lock().get(target).cloned()
+    }
+
+}
+
+/// The object for which something is deployed.
+enum Owner {
+    /// It is there.
+    There(OwnerReference),
+    /// It is being deleted, and everything with it: nothing is made any more.
+    Leaving,
+    Gone,
+}
+
+/// Works on one object.
+pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
+    let deployed = match target.kind {
+        Kind::Gateway => gateway::deploy(&context, &target).await,
+        Kind::Backend => backend::deploy(&context, &target).await,
+        // Nothing of their own is deployed.
+        Kind::Route | Kind::AuthPolicy => return Done::Settled,
+    };
+    let done = match &deployed {
+        Ok(done) => *done,
+        Err(error) => {
+            tracing::warn!(%target, %error, "deployment failed; trying again");
+            Done::Failed
+        }
+    };
+    context.metrics.worked("deploy", if deployed.is_ok() { "ok" } else { "error" });
+    done
+}
+
+impl Context {
+    /// Lets go of an object that is gone: what was deployed for it goes by itself.
+    fn forget(&self, target: &Target) {
+        if let Some(standing) = self.deployments.standing.lock().remove(target) {
+            self.applier.forget(&standing.owner);
+        }
+        if target.kind == Kind::Gateway {
+            self.deployments.gateways.lock().remove(&target.id);
+            self.fleet.forget(&target.id);
+        }
+    }
+
+    /// Keeps how a deployment stands, and has it told if it is news.
+    fn note(&self, target: &Target, standing: Standing) {
+        let before = self.deployments.standing.lock().insert(target.clone(), standing.clone());
+        if before.as_ref() == Some(&standing) {
+            return;
+        }
+        match target.kind {
+            Kind::Gateway => self.publish_gateway(&target.id),
+            _ => self.triggers.publish.add(target.clone()),
+        }
+    }
+
+    /// Makes everything so that there should be, and deletes what else the owner has, but for what is kept.
+    async fn make_so(
+        &self,
+        namespace: &str,
+        owner: &OwnerReference,
+        children: &[Child],
+        kept: &[Child],
+    ) -> Result<(), DeployError> {
+        for child in children {
+            self.applier.apply(&owner.uid, child).await?;
+        }
+        Ok(self.applier.prune(namespace, &owner.uid, children.iter().chain(kept)).await?)
+    }
+}
+
+fn owner<K>(cache: &Guarded<K>, target: &Target) -> Owner
+where
+    K: Resource<DynamicType = ()>,
+    DeserializeGuard<K>: Resource<DynamicType = ()>,
+{
+    let Some(object) = cache.get(&target.id) else { return Owner::Gone };
+    let meta = object.meta();
+    if meta.deletion_timestamp.is_some() {
+        return Owner::Leaving;
+    }
+    Owner::There(OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: target.kind.as_str().to_owned(),
+        name: target.id.name.clone(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    })
+}
