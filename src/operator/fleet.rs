@@ -41,12 +41,7 @@ impl Fleet {
     }
 
     /// Keeps a link to each of these pods and to no others. Nothing happens until something is desired of them.
-    pub(super) fn follow(
-        &self,
-        gateway: &ObjectId,
-        pods: &Addresses,
-        changed: impl Fn(News) + Clone + Send + 'static,
-    ) {
+    pub(super) fn follow(&self, gateway: &ObjectId, pods: &Addresses, changed: impl Fn(News) + Clone + Send + 'static) {
         let mut crews = self.crews.lock();
         let Some(Crew { desired, links }) = crews.get_mut(gateway) else { return };
         links.retain(|pod, link| pods.get(pod) == Some(&link.address));
@@ -70,14 +65,17 @@ impl Fleet {
 
     /// Whether every pod serves this generation.
     pub(super) fn all_serve(&self, gateway: &ObjectId, generation: &str) -> bool {
-        let serves = |state: ChannelState| matches!(state, ChannelState::Reached(report) if report.generation == generation);
+        let serves =
+            |state: ChannelState| matches!(state, ChannelState::Reached(report) if report.generation == generation);
         self.states(gateway).into_values().all(serves)
     }
 
     /// The highest revision of those pods that were given a later one than this by somebody else, and so take nothing from us.
     pub(super) fn outdone(&self, gateway: &ObjectId, generation: &str, revision: u64) -> Option<u64> {
         let later = |state: ChannelState| match state {
-            ChannelState::Reached(report) => (report.generation != generation && report.revision > revision).then_some(report.revision),
+            ChannelState::Reached(report) => {
+                (report.generation != generation && report.revision > revision).then_some(report.revision)
+            }
             ChannelState::Connecting | ChannelState::Failed(_) => None,
         };
         self.states(gateway).into_values().filter_map(later).max()

@@ -110,7 +110,11 @@ async fn listed(caches: Arc<Caches>, first_look: oneshot::Receiver<()>, health: 
 }
 
 /// Waits for leadership, and then works for ever.
-async fn lead(context: Arc<Context>, leadership: &Leadership, listed: impl Future<Output = ()>) -> std::convert::Infallible {
+async fn lead(
+    context: Arc<Context>,
+    leadership: &Leadership,
+    listed: impl Future<Output = ()>,
+) -> std::convert::Infallible {
     listed.await;
     leadership.acquired().await;
     context.metrics.leads(true);

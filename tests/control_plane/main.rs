@@ -6,4 +6,10 @@
 
 mod cel;
 mod cluster;
+mod kubelet;
+mod life;
+mod operator;
 mod smoke;
+mod stage;
+#[path = "../support/mod.rs"]
+mod support;

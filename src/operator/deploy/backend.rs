@@ -20,7 +20,7 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     };
     let world = context.world();
     let before = context.deployments.standing(target).unwrap_or_default();
-    let standing = |apply| Standing { owner: owner.uid.clone(), apply, generation: None };
+    let standing = |apply| Standing { owner: owner.uid.clone(), apply, ..Standing::default() };
     // Absent: malformed, or newer than the last translation, which comes here again.
     let Some(plan) = world.plan.backends.get(&target.id) else { return Ok(Done::Settled) };
     let Some(infra) = &plan.infra else {

@@ -21,9 +21,7 @@ pub(super) enum DeployError {
         source: ApiError,
     },
     /// The keys that the operator made up once cannot be used any more.
-    #[error(
-        "Secret {name}: {source}; restore it, or delete it to have new keys made, which ends every session"
-    )]
+    #[error("Secret {name}: {source}; restore it, or delete it to have new keys made, which ends every session")]
     Keys {
         /// The Secret.
         name: String,
@@ -37,7 +35,9 @@ pub(super) enum DeployError {
     #[error(transparent)]
     Generation(#[from] GenerationError),
     /// The credentials do not fit into a Secret.
-    #[error("the credentials that the gateway needs have {bytes} bytes, of which {most} fit into a Secret; spread its routes over several gateways")]
+    #[error(
+        "the credentials that the gateway needs have {bytes} bytes, of which {most} fit into a Secret; spread its routes over several gateways"
+    )]
     CredentialsTooLarge {
         /// What they have.
         bytes: usize,

@@ -12,6 +12,7 @@ use crate::ir::snapshot::{Endpoint, Snapshot};
 use crate::operator::build;
 use crate::operator::context::Context;
 use crate::operator::fleet::Addresses;
+use crate::operator::observe::is_ready;
 use crate::operator::observe::seen::Apply;
 use crate::operator::push::{CHANNEL_PORT, Desired};
 use crate::operator::queue::Done;
@@ -20,7 +21,7 @@ use crate::operator::world::World;
 use crate::translate::naming::PEER_PORT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::SignedDuration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     let pods = context.pod_addresses(target);
     context.fleet.follow(id, &pods, context.on_news(id));
     let before = context.deployments.standing(target).unwrap_or_default();
-    let standing = Standing { owner: owner.uid.clone(), ..before };
+    let standing = Standing { owner: owner.uid.clone(), ready: context.ready_pods(target), ..before };
     let (Some(snapshot), Some(infra)) = (&plan.snapshot, &plan.infra) else {
         // What is deployed goes on as it is.
         context.note(target, standing);
@@ -154,6 +155,11 @@ impl Context {
                 labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-operator".to_owned())]),
             },
         }
+    }
+
+    fn ready_pods(&self, target: &Target) -> BTreeSet<String> {
+        let pods = self.caches.pods_of(target);
+        pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod.metadata.name.clone()).collect()
     }
 
     /// Where the admin channel of each of a gateway's pods is, as far as they have addresses and are not over.

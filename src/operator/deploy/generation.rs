@@ -98,7 +98,11 @@ fn next(revision: u64) -> u64 {
 }
 
 /// Reads what is deployed, if anything is, and is this gateway's.
-pub(super) async fn deployed(context: &Context, gateway: &ObjectId, owner: &str) -> Result<Option<Deployed>, DeployError> {
+pub(super) async fn deployed(
+    context: &Context,
+    gateway: &ObjectId,
+    owner: &str,
+) -> Result<Option<Deployed>, DeployError> {
     let name = gateway_objects(&gateway.name);
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &gateway.namespace);
     let failed = |source: ApiError| DeployError::Secret { name: name.clone(), source };

@@ -16,7 +16,7 @@ use crate::translate::naming;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ pub(super) struct Kept {
 
 impl Kept {
     fn new(version: String, keys: Keys) -> Result<Self, DeployError> {
-        let clients = keys.channels().map(|channels| ChannelClient::new(channels).map(Arc::new)).collect::<Result<_, _>>()?;
+        let clients =
+            keys.channels().map(|channels| ChannelClient::new(channels).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { version, keys, clients })
     }
 }
@@ -56,13 +57,16 @@ impl Keeper<'_> {
             Some(kept) => kept,
             None => {
                 let keys = Keys::generate(&SystemMaterial, &situation)?;
-                let made = within(self.api().create(&params(), &self.secret(&keys, None))).await;
+                let create = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                let made = within(self.api().create(&create, &self.secret(&keys, None))).await;
                 return Kept::new(resource_version(&self.written(made)?), keys);
             }
         };
         let Some(next) = kept.keys.step(&SystemMaterial, &situation)? else { return Ok(kept) };
         let secret = self.secret(&next, Some(kept.version));
-        let replaced = within(self.api().replace(&self.name(), &params(), &secret)).await;
+        // With its version: of two that take a step at once, one succeeds.
+        let step = PatchParams::apply(FIELD_MANAGER).force();
+        let replaced = within(self.api().patch(&self.name(), &step, &Patch::Apply(&secret))).await;
         tracing::info!(gateway = %self.gateway, "took a step in the rotation of keys");
         Kept::new(resource_version(&self.written(replaced)?), next)
     }
@@ -135,8 +139,4 @@ impl Keeper<'_> {
     fn failed(&self, source: ApiError) -> DeployError {
         DeployError::Secret { name: self.name(), source }
     }
-}
-
-fn params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }

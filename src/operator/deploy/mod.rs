@@ -24,7 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What is remembered of everything that is deployed.
@@ -43,6 +43,8 @@ pub(super) struct Standing {
     pub(super) apply: Apply,
     /// The hash of the generation that its pods should serve.
     pub(super) generation: Option<String>,
+    /// A gateway's pods that are ready: what they report counts, in the statuses of its routes and backends too.
+    ready: BTreeSet<String>,
 }
 
 impl Deployments {
@@ -50,7 +52,6 @@ impl Deployments {
     pub(super) fn standing(&self, target: &Target) -> Option<Standing> {
         self.standing.lock().get(target).cloned()
     }
-
 }
 
 /// The object for which something is deployed.

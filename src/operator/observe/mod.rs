@@ -24,6 +24,7 @@ mod workload;
 pub(super) use addresses::{of_http_route, of_ingress, of_service};
 pub(super) use backend::backend_status;
 pub(super) use gateway::gateway_status;
+pub(super) use pods::is_ready;
 pub(super) use policy::policy_status;
 pub(super) use route::route_status;
 

@@ -43,6 +43,11 @@ pub(super) fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
+/// Whether a pod takes connections.
+pub(in crate::operator) fn is_ready(pod: &Pod) -> bool {
+    state(pod) == State::Ready
+}
+
 pub(super) fn state(pod: &Pod) -> State {
     let Some(status) = pod.status.as_ref() else {
         return State::NotReady(Reason::PodsStarting, String::new());

@@ -58,7 +58,8 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
 
 async fn gateway(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let (Some(plan), Some(standing)) = (world.plan.gateways.get(&target.id), context.deployments.standing(target)) else {
+    let (Some(plan), Some(standing)) = (world.plan.gateways.get(&target.id), context.deployments.standing(target))
+    else {
         return context.skip(target, context.caches.gateways.get(&target.id).is_none());
     };
     let seen = context.see_gateway(target, standing);
@@ -68,7 +69,8 @@ async fn gateway(context: &Context, target: &Target) -> Result<(), ApiError> {
 
 async fn backend(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let (Some(plan), Some(standing)) = (world.plan.backends.get(&target.id), context.deployments.standing(target)) else {
+    let (Some(plan), Some(standing)) = (world.plan.backends.get(&target.id), context.deployments.standing(target))
+    else {
         return context.skip(target, context.caches.backends.get(&target.id).is_none());
     };
     let seen = context.see_backend(target, &world.inputs, standing);

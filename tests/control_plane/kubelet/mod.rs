@@ -102,7 +102,11 @@ impl Kubelet {
     /// Whether the mounts of pods whose name contains `part` stay as they are.
     pub fn freeze_mounts(&self, part: &str, frozen: bool) {
         let mut parts = self.shared.frozen.lock();
-        if frozen { parts.insert(part.to_owned()) } else { parts.remove(part) };
+        if frozen {
+            parts.insert(part.to_owned())
+        } else {
+            parts.remove(part)
+        };
     }
 }
 
@@ -253,10 +257,11 @@ fn holds(standing: &Value, wanted: &Value) -> bool {
     match (standing, wanted) {
         (Value::Object(standing), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
             // The API server leaves empty texts out.
-            standing.get(key).map_or(value == "" , |standing| holds(standing, value))
+            standing.get(key).map_or(value == "", |standing| holds(standing, value))
         }),
         (Value::Array(standing), Value::Array(wanted)) => {
-            standing.len() == wanted.len() && standing.iter().zip(wanted).all(|(standing, wanted)| holds(standing, wanted))
+            standing.len() == wanted.len()
+                && standing.iter().zip(wanted).all(|(standing, wanted)| holds(standing, wanted))
         }
         _ => standing == wanted,
     }

@@ -52,7 +52,8 @@ impl Running {
             container.env.iter().flatten().map(|variable| (variable.name.clone(), value(variable))).collect();
         let words = container.command.iter().flatten().chain(container.args.iter().flatten());
         let arguments = words.map(|word| argument(word, &address, &environment, &mounts)).collect();
-        let probe = container.readiness_probe.as_ref().and_then(|probe| probe.http_get.as_ref()).expect("a readiness probe");
+        let probe =
+            container.readiness_probe.as_ref().and_then(|probe| probe.http_get.as_ref()).expect("a readiness probe");
         let port = match &probe.port {
             IntOrString::Int(port) => u16::try_from(*port).unwrap(),
             IntOrString::String(name) => {

@@ -8,11 +8,16 @@ use std::collections::BTreeMap;
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// Files by the path where the first container mounts them. `None` while something of it does not exist: then a pod waits.
-pub async fn fetch(client: &Client, namespace: &str, pod: &Pod) -> Result<Option<BTreeMap<String, Files>>, kube::Error> {
+pub async fn fetch(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+) -> Result<Option<BTreeMap<String, Files>>, kube::Error> {
     let spec = pod.spec.clone().unwrap_or_default();
     let mut mounted = BTreeMap::new();
     for mount in spec.containers[0].volume_mounts.iter().flatten() {
-        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name).expect("the volume is there");
+        let volume =
+            spec.volumes.iter().flatten().find(|volume| volume.name == mount.name).expect("the volume is there");
         let files = if let Some(source) = &volume.config_map {
             let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
             let Some(map) = api.get_opt(&source.name).await? else { return Ok(None) };

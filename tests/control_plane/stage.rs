@@ -1,0 +1,198 @@
+//! A namespace with an operator that looks after it, a kubelet that runs its gateways, and MCP servers behind them.
+
+use crate::cluster::ControlPlane;
+use crate::kubelet::Kubelet;
+use crate::operator::Operator;
+use crate::support::upstream::McpServer;
+use k8s_openapi::api::core::v1::Event;
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Servers have addresses from here on; pods have others.
+static NEXT_SERVER: AtomicU8 = AtomicU8::new(1);
+
+/// The port of every server.
+const SERVER_PORT: u16 = 3000;
+
+pub struct Stage {
+    pub cluster: &'static ControlPlane,
+    pub namespace: String,
+    client: Client,
+    pub kubelet: Kubelet,
+    pub operator: Operator,
+}
+
+impl Stage {
+    /// A namespace of its own in the shared cluster, with an operator that sees nothing else.
+    pub async fn new(prefix: &str) -> Self {
+        let cluster = ControlPlane::shared().await;
+        let namespace = cluster.namespace(prefix).await;
+        let client = cluster.client();
+        let kubelet = Kubelet::start(&client, &namespace);
+        let operator =
+            Operator::start(cluster.kubeconfig(), &["--watch-namespace", &namespace, "--namespace", &namespace]);
+        Self { cluster, namespace, client, kubelet, operator }
+    }
+
+    /// Creates the objects of a manifest, or changes them to it.
+    pub async fn apply(&self, manifest: &Value) {
+        let api = self.api(manifest["apiVersion"].as_str().unwrap(), manifest["kind"].as_str().unwrap());
+        let params = PatchParams::apply("a-person").force();
+        api.patch(manifest["metadata"]["name"].as_str().unwrap(), &params, &Patch::Apply(manifest)).await.unwrap();
+    }
+
+    pub async fn patch(&self, kind: &str, name: &str, patch: Value) {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        self.api(group, kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub async fn delete(&self, kind: &str, name: &str) {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        self.api(group, kind).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// An object, if it is there; `kind` is one of ours, or `group/version/Kind`.
+    pub async fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        let found = self.api(group, kind).get_opt(name).await.unwrap()?;
+        Some(serde_json::to_value(found).unwrap())
+    }
+
+    /// Names of the objects of a kind, in alphabetical order.
+    pub async fn names(&self, kind: &str) -> Vec<String> {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        let objects = self.api(group, kind).list(&ListParams::default()).await.unwrap();
+        let mut names: Vec<String> = objects.into_iter().filter_map(|object| object.metadata.name).collect();
+        names.sort();
+        names
+    }
+
+    fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind))
+    }
+
+    /// Waits until a condition of an object of ours is so, and gives its message. `told` is `Type=Status Reason`.
+    pub async fn until(&self, kind: &str, name: &str, told: &str) -> String {
+        let mut last = Vec::new();
+        let what = format!("{kind} {name}: {told}");
+        let waiting = self.cluster.until(&what, async || {
+            let object = self.get(kind, name).await?;
+            let (found, all) = find(&object, told);
+            last = all;
+            found
+        });
+        let found = tokio::time::timeout(crate::cluster::PATIENCE - std::time::Duration::from_secs(2), waiting).await;
+        found.unwrap_or_else(|_| panic!("{kind} {name}: not {told}, but {last:#?}"))
+    }
+
+    /// Reasons of the Events about an object of ours.
+    pub async fn events(&self, name: &str) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = api.list(&ListParams::default()).await.unwrap().items;
+        let about = events.into_iter().filter(|event| event.involved_object.name.as_deref() == Some(name));
+        about.filter_map(|event| event.reason).collect()
+    }
+
+    /// An MCP server, and a Service of this name that leads to it.
+    pub async fn server(&self, name: &str) -> McpServer {
+        let number = NEXT_SERVER.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from(([10, 123, 255, number], SERVER_PORT));
+        let server = McpServer::start_at(name, address).await;
+        let ports = json!([{"port": 80, "targetPort": SERVER_PORT, "protocol": "TCP"}]);
+        self.apply(
+            &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}}),
+        )
+        .await;
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+            "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
+            "ports": [{"port": SERVER_PORT, "protocol": "TCP"}],
+        });
+        self.apply(&slice).await;
+        server
+    }
+
+    /// Applies a gateway with a policy that lets everybody in, a backend for a Service, and a route between them, all of this name.
+    pub async fn gateway_with_route(&self, name: &str, gateway_spec: Value) {
+        self.apply(&gateway(name, gateway_spec)).await;
+        self.apply(&backend(name, name)).await;
+        self.apply(&route(name, name, &[name])).await;
+    }
+
+    /// Where clients find the gateway, at each of its running pods.
+    pub fn addresses(&self, gateway: &str) -> Vec<SocketAddr> {
+        let pods = self.kubelet.pods(&format!("mcpgw-{gateway}-"));
+        pods.into_iter().map(|(_, address)| SocketAddr::new(address.parse().unwrap(), CLIENT_PORT)).collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.kubelet.logs(""));
+        }
+    }
+}
+
+/// The port that gateways listen at for clients.
+pub const CLIENT_PORT: u16 = 8080;
+
+const OURS: &str = "gateway.mcp-operator.dev/v1alpha1";
+
+/// A gateway with one listener and no authentication.
+pub fn gateway(name: &str, more: Value) -> Value {
+    let mut spec = json!({"listeners": [{"name": "http", "port": CLIENT_PORT, "protocol": "HTTP"}]});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"apiVersion": OURS, "kind": "MCPGateway", "metadata": {"name": name}, "spec": spec})
+}
+
+/// A policy that lets everybody in.
+pub fn open(name: &str) -> Value {
+    json!({
+        "apiVersion": OURS, "kind": "MCPAuthPolicy", "metadata": {"name": name},
+        "spec": {"targetRefs": [{"kind": "MCPGateway", "name": name}], "anonymous": "Allow"},
+    })
+}
+
+/// A backend at a Service of the test.
+pub fn backend(name: &str, service: &str) -> Value {
+    json!({
+        "apiVersion": OURS, "kind": "MCPBackend", "metadata": {"name": name},
+        "spec": {"service": {"name": service, "port": 80}},
+    })
+}
+
+/// A route with one server, served by these backends in order of preference.
+pub fn route(name: &str, gateway: &str, backends: &[&str]) -> Value {
+    let refs: Vec<Value> =
+        (0..).zip(backends).map(|(priority, name)| json!({"name": name, "priority": priority})).collect();
+    json!({
+        "apiVersion": OURS, "kind": "MCPRoute", "metadata": {"name": name},
+        "spec": {"parentRefs": [{"name": gateway}], "matches": [{"path": {"value": format!("/{name}")}}], "servers": [{"name": "tools", "backendRefs": refs}]},
+    })
+}
+
+/// The message of a condition that is so, and all conditions there are.
+fn find(object: &Value, told: &str) -> (Option<String>, Vec<String>) {
+    let status = &object["status"];
+    let at_parents = status["parents"].as_array().into_iter().flatten().map(|parent| &parent["conditions"]);
+    let mut all = Vec::new();
+    let mut found = None;
+    for condition in std::iter::once(&status["conditions"]).chain(at_parents).filter_map(Value::as_array).flatten() {
+        let text = |key: &str| condition[key].as_str().unwrap_or_default();
+        let this = format!("{}={} {}", text("type"), text("status"), text("reason"));
+        // Of this generation only.
+        if this == told && condition["observedGeneration"] == object["metadata"]["generation"] {
+            found = Some(text("message").to_owned());
+        }
+        all.push(format!("{this}: {}", text("message")));
+    }
+    (found, all)
+}
