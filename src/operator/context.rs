@@ -94,9 +94,12 @@ impl Context {
         let (context, gateway) = (Arc::downgrade(self), gateway.clone());
         move |news| {
             let Some(context) = Weak::upgrade(&context) else { return };
-            // The next step of a rotation waits for the pods to have the one before.
-            if news == News::Generation {
-                context.triggers.deploy.add(Target::new(Kind::Gateway, gateway.clone()));
+            match news {
+                News::Pushed(what) => return context.metrics.pushed(what),
+                // The next step of a rotation waits for the pods to have the one before.
+                News::Generation => context.triggers.deploy.add(Target::new(Kind::Gateway, gateway.clone())),
+                News::Failed(why) => context.metrics.channel_failed(why),
+                News::Report => {}
             }
             context.publish_gateway(&gateway);
         }

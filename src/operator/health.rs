@@ -1,6 +1,7 @@
 //! The operator's own port: health, readiness and metrics.
 
 use super::metrics::Metrics;
+use super::watch::Triggers;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 /// What the pages are made of.
 pub(super) struct Health {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) triggers: Arc<Triggers>,
     /// Everything there was in the cluster has been listed.
     pub(super) listed: AtomicBool,
 }
@@ -43,6 +45,8 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> Response {
+    health.metrics.waits("deploy", health.triggers.deploy.len());
+    health.metrics.waits("publish", health.triggers.publish.len());
     match health.metrics.render() {
         Ok(page) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

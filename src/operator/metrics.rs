@@ -1,17 +1,22 @@
 //! What the operator counts.
 
-use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Every metric of the operator.
-pub struct Metrics {
+pub(super) struct Metrics {
     registry: Registry,
     translations: Histogram,
     work: IntCounterVec,
     applies: IntCounterVec,
     statuses: IntCounterVec,
+    pushes: IntCounterVec,
+    channel_failures: IntCounterVec,
     watch_failures: IntCounterVec,
+    waiting: IntGaugeVec,
     leader: IntGauge,
 }
 
@@ -20,7 +25,7 @@ const BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 impl Metrics {
     /// Sets up every metric.
-    pub fn new() -> prometheus::Result<Arc<Self>> {
+    pub(super) fn new() -> prometheus::Result<Arc<Self>> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
@@ -34,6 +39,13 @@ impl Metrics {
         )?;
         let applies = counter("mcp_operator_applies_total", "Objects sent to the API server", &["kind", "outcome"])?;
         let statuses = counter("mcp_operator_status_writes_total", "Statuses written", &["kind", "outcome"])?;
+        let pushes =
+            counter("mcp_operator_pushes_total", "What gateway pods were given over their admin channels", &["what"])?;
+        let channel_failures = counter(
+            "mcp_operator_channel_failures_total",
+            "Admin channels of gateway pods that failed, by the reason",
+            &["reason"],
+        )?;
         let watch_failures =
             counter("mcp_operator_watch_failures_total", "Watches that failed and started again", &["resource"])?;
         let translations = Histogram::with_opts(
@@ -43,7 +55,21 @@ impl Metrics {
         registry.register(Box::new(translations.clone()))?;
         let leader = IntGauge::new("mcp_operator_leader", "1 while this replica leads")?;
         registry.register(Box::new(leader.clone()))?;
-        Ok(Arc::new(Self { registry, translations, work, applies, statuses, watch_failures, leader }))
+        let waiting =
+            IntGaugeVec::new(Opts::new("mcp_operator_waiting", "Objects that wait to be worked on"), &["step"])?;
+        registry.register(Box::new(waiting.clone()))?;
+        Ok(Arc::new(Self {
+            registry,
+            translations,
+            work,
+            applies,
+            statuses,
+            pushes,
+            channel_failures,
+            watch_failures,
+            waiting,
+            leader,
+        }))
     }
 
     pub(super) fn translated(&self, took: Duration) {
@@ -61,6 +87,19 @@ impl Metrics {
 
     pub(super) fn status_written(&self, kind: &str, well: bool) {
         self.statuses.with_label_values(&[kind, outcome(well)]).inc();
+    }
+
+    pub(super) fn pushed(&self, what: &str) {
+        self.pushes.with_label_values(&[what]).inc();
+    }
+
+    pub(super) fn channel_failed(&self, reason: &str) {
+        self.channel_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// So many objects wait for a step now.
+    pub(super) fn waits(&self, step: &str, objects: usize) {
+        self.waiting.with_label_values(&[step]).set(i64::try_from(objects).unwrap_or(i64::MAX));
     }
 
     pub(super) fn watch_failed(&self, resource: &str) {

@@ -63,13 +63,17 @@ pub async fn run(options: Options) -> Result<(), OperatorError> {
     let leadership = Arc::new(Leadership::default());
     let writer = fenced(&config, &leadership)?;
     let metrics = Metrics::new()?;
-    let health = Arc::new(Health { metrics: Arc::clone(&metrics), listed: AtomicBool::new(false) });
+    let triggers = Arc::new(Triggers::default());
+    let health = Arc::new(Health {
+        metrics: Arc::clone(&metrics),
+        triggers: Arc::clone(&triggers),
+        listed: AtomicBool::new(false),
+    });
     let address = options.health;
     let bound = health::serve(address, Arc::clone(&health)).await;
     let address = bound.map_err(|source| OperatorError::Health { address, source })?;
     tracing::info!(%address, identity = options.identity, scope = ?options.scope, "started");
 
-    let triggers = Arc::new(Triggers::default());
     let (caches, mut watches) = watch::start(&client, &options.scope, &triggers, &metrics);
     let optional = OptionalKinds {
         client: client.clone(),
@@ -147,6 +151,6 @@ async fn asked_to_leave() -> Result<(), OperatorError> {
 pub fn random_identity() -> String {
     let mut bytes = [0; 4];
     // Without randomness the name of the process has to do.
-    let suffix = getrandom::fill(&mut bytes).map_or(std::process::id(), |()| u32::from_be_bytes(bytes));
+    let suffix = getrandom::fill(&mut bytes).map_or_else(|_| std::process::id(), |()| u32::from_be_bytes(bytes));
     format!("mcp-operator-{suffix:08x}")
 }

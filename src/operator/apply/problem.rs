@@ -56,12 +56,10 @@ pub(in crate::operator) enum ApplyError {
     #[error(transparent)]
     Problem(#[from] Problem),
     /// It may pass.
-    #[error("{kind} {id}: {source}")]
+    #[error("{object}: {source}")]
     Api {
-        /// The kind of the object.
-        kind: String,
-        /// Its name.
-        id: ObjectId,
+        /// Kind and name of the object.
+        object: String,
         /// What went wrong.
         source: ApiError,
     },
@@ -99,7 +97,7 @@ impl ApplyError {
             Some(status) if status.is_conflict() && status.message.contains("Apply failed") => {
                 Problem::Foreign { kind, name }.into()
             }
-            _ => Self::Api { kind, id: id.clone(), source: error },
+            _ => Self::Api { object: format!("{kind} {id}"), source: error },
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     // No other piece of work is about this gateway now.
     let mut gateway = context.deployments.gateways.lock().remove(id).unwrap_or_default();
     let step = Step { context, id, owner: &owner, world: &world, snapshot, infra, pods: &pods };
-    let done = step.take(&mut gateway).await;
+    let done = Box::pin(step.take(&mut gateway)).await;
     let generation = gateway.made.as_ref().map(|made| made.hash.clone()).or_else(|| standing.generation.clone());
     context.deployments.gateways.lock().insert(id.clone(), gateway);
     let apply = done.as_ref().map_or_else(DeployError::outcome, |_| Apply::Done);

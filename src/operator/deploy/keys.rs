@@ -53,14 +53,11 @@ impl Keeper<'_> {
     pub(super) async fn keys(&self, kept: Option<Kept>) -> Result<Kept, DeployError> {
         let request = self.request();
         let situation = self.situation(request.as_deref());
-        let kept = match self.current(kept).await? {
-            Some(kept) => kept,
-            None => {
-                let keys = Keys::generate(&SystemMaterial, &situation)?;
-                let create = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-                let made = within(self.api().create(&create, &self.secret(&keys, None))).await;
-                return Kept::new(resource_version(&self.written(made)?), keys);
-            }
+        let Some(kept) = self.current(kept).await? else {
+            let keys = Keys::generate(&SystemMaterial, &situation)?;
+            let create = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            let made = within(self.api().create(&create, &self.secret(&keys, None))).await;
+            return Kept::new(resource_version(&self.written(made)?), keys);
         };
         let Some(next) = kept.keys.step(&SystemMaterial, &situation)? else { return Ok(kept) };
         let secret = self.secret(&next, Some(kept.version));

@@ -96,9 +96,12 @@ impl Context {
 
     /// Keeps how a deployment stands, and has it told if it is news.
     fn note(&self, target: &Target, standing: Standing) {
-        let before = self.deployments.standing.lock().insert(target.clone(), standing.clone());
-        if before.as_ref() == Some(&standing) {
-            return;
+        {
+            let mut all = self.deployments.standing.lock();
+            if all.get(target) == Some(&standing) {
+                return;
+            }
+            all.insert(target.clone(), standing);
         }
         match target.kind {
             Kind::Gateway => self.publish_gateway(&target.id),

@@ -11,7 +11,7 @@ mod store;
 
 pub(super) use material::{Material, NoMaterial, SystemMaterial};
 pub(super) use ring::Ring;
-pub(super) use store::{KEYS_FILE, KeysError};
+pub(super) use store::KeysError;
 
 use crate::ir::secrets::{Channels, Credentials};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(super) const VERSION: u32 = 1;
 
 /// The key of the Secret's data.
-pub(in crate::operator) const KEYS_FILE: &str = "keys.json";
+const KEYS_FILE: &str = "keys.json";
 
 /// Kept keys that cannot be used. They are never replaced by new ones without somebody's doing: that would end every session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use crate::operator::observe::{of_http_route, of_ingress, of_service};
 use crate::operator::target::{Kind, Target};
 use crate::translate::Inputs;
 use crate::translate::naming::{backend_objects, gateway_objects};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Context {
     pub(super) fn see_gateway(&self, target: &Target, standing: Standing) -> SeenGateway {
@@ -69,9 +69,9 @@ fn endpoints(id: &ObjectId, spec: &McpBackendSpec, inputs: &Inputs) -> Option<u3
     let count = if let Some(service) = &spec.service {
         let service_id = ObjectId::new(&id.namespace, &service.name);
         let ports = facts.services.get(&service_id).map(|facts| &facts.ports);
-        ports.and_then(|ports| ports.get(&service.port)).map_or(0, |addresses| addresses.len())
+        ports.and_then(|ports| ports.get(&service.port)).map_or(0, BTreeSet::len)
     } else if spec.stdio.is_some() || spec.http.is_some() {
-        facts.pods.get(id).map_or(0, |addresses| addresses.len())
+        facts.pods.get(id).map_or(0, BTreeSet::len)
     } else {
         return None;
     };

@@ -38,13 +38,17 @@ pub(in crate::operator) enum ChannelState {
     Failed(ChannelError),
 }
 
-/// How a pod's state changed.
+/// What happened to a pod's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::operator) enum News {
-    /// It has another generation, or was given another revision.
+    /// The pod was given something: a generation, or endpoints.
+    Pushed(&'static str),
+    /// It has another generation now, or was given another revision.
     Generation,
     /// It says something else.
     Report,
+    /// It cannot be reached, for this reason; see [`ChannelError::name`].
+    Failed(&'static str),
 }
 
 /// A link. It ends when this is dropped.
@@ -151,6 +155,7 @@ impl<F: Fn(News)> Follower<F> {
         }
         if lacks(&report, desired) {
             report = self.client(desired)?.put_generation(self.address, &desired.generation).await?;
+            (self.changed)(News::Pushed("generation"));
             if report.generation == desired.hash {
                 // It serves the new credentials now.
                 self.working = 0;
@@ -158,6 +163,7 @@ impl<F: Fn(News)> Follower<F> {
         }
         if report.endpoints != desired.endpoints.hash() {
             report = self.client(desired)?.put_endpoints(self.address, &desired.endpoints).await?;
+            (self.changed)(News::Pushed("endpoints"));
         }
         Ok(report)
     }
@@ -171,7 +177,11 @@ impl<F: Fn(News)> Follower<F> {
         let mut news = None;
         self.state.send_if_modified(|before| {
             if *before != state {
-                news = Some(if before.serves() == state.serves() { News::Report } else { News::Generation });
+                news = Some(match &state {
+                    ChannelState::Failed(error) => News::Failed(error.name()),
+                    _ if before.serves() == state.serves() => News::Report,
+                    _ => News::Generation,
+                });
                 *before = state;
             }
             news.is_some()

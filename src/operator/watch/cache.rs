@@ -84,20 +84,19 @@ impl<K: ResourceExt, F: Fn(Change<'_, K>)> Filler<K, F> {
                 self.listing.insert(id(&object), Arc::new(object));
             }
             Event::InitDone => self.replace(),
-            Event::Apply(object) => self.put(&id(&object), Some(Arc::new(object))),
-            Event::Delete(object) => self.put(&id(&object), None),
+            Event::Apply(object) => self.put(&id(&object), Arc::new(object)),
+            Event::Delete(object) => self.remove(&id(&object)),
         }
     }
 
-    fn put(&self, id: &ObjectId, after: Option<Arc<K>>) {
-        let before = {
-            let mut objects = self.cache.objects.write();
-            match &after {
-                Some(after) => objects.insert(id.clone(), Arc::clone(after)),
-                None => objects.remove(id),
-            }
-        };
-        (self.changed)(Change { id, before: before.as_deref(), after: after.as_deref() });
+    fn put(&self, id: &ObjectId, object: Arc<K>) {
+        let before = self.cache.objects.write().insert(id.clone(), Arc::clone(&object));
+        (self.changed)(Change { id, before: before.as_deref(), after: Some(&object) });
+    }
+
+    fn remove(&self, id: &ObjectId) {
+        let before = self.cache.objects.write().remove(id);
+        (self.changed)(Change { id, before: before.as_deref(), after: None });
     }
 
     /// A listing is complete: what it lacks is gone, however it went.
@@ -108,9 +107,9 @@ impl<K: ResourceExt, F: Fn(Change<'_, K>)> Filler<K, F> {
                 objects.keys().filter(|id| self.namespace.as_ref().is_none_or(|namespace| id.namespace == *namespace));
             ours.filter(|id| !self.listing.contains_key(*id)).cloned().collect()
         };
-        gone.iter().for_each(|id| self.put(id, None));
+        gone.iter().for_each(|id| self.remove(id));
         for (id, object) in std::mem::take(&mut self.listing) {
-            self.put(&id, Some(object));
+            self.put(&id, object);
         }
         if std::mem::take(&mut self.is_first) {
             self.cache.unlisted.send_modify(|unlisted| *unlisted -= 1);
@@ -141,7 +140,7 @@ mod tests {
             log.lock().push(format!("{} {}{}", change.id, change.before.is_some(), change.after.is_some()));
         };
         Filler::new(Arc::clone(&cache), Some("b".into()), |_| ())
-            .put(&ObjectId::new("b", "x"), Some(object("b", "x").into()));
+            .put(&ObjectId::new("b", "x"), object("b", "x").into());
         let mut filler = Filler::new(Arc::clone(&cache), Some("a".into()), note);
         let list = |filler: &mut Filler<ConfigMap, _>, names: &[&str]| {
             filler.take(Event::Init);
