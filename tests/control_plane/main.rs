@@ -6,6 +6,7 @@
 
 mod cel;
 mod cluster;
+mod drift;
 mod kubelet;
 mod life;
 mod operator;

@@ -50,6 +50,12 @@ impl Stage {
         self.api(group, kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
+    /// As `kubectl edit` does: lists are merged by their keys.
+    pub async fn strategic(&self, kind: &str, name: &str, patch: Value) {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        self.api(group, kind).patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    }
+
     pub async fn delete(&self, kind: &str, name: &str) {
         let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
         self.api(group, kind).delete(name, &DeleteParams::default()).await.unwrap();
@@ -71,7 +77,7 @@ impl Stage {
         names
     }
 
-    fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    pub fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         let kind = GroupVersionKind::gvk(group, version, kind);
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind))
@@ -89,6 +95,11 @@ impl Stage {
         });
         let found = tokio::time::timeout(crate::cluster::PATIENCE - std::time::Duration::from_secs(2), waiting).await;
         found.unwrap_or_else(|_| panic!("{kind} {name}: not {told}, but {last:#?}"))
+    }
+
+    /// Asks again and again until there is an answer.
+    pub async fn until_some<T>(&self, what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+        self.cluster.until(what, ask).await
     }
 
     /// Reasons of the Events about an object of ours.
