@@ -7,6 +7,7 @@
 mod cel;
 mod cluster;
 mod drift;
+mod golden;
 mod kubelet;
 mod life;
 mod operator;

@@ -27,9 +27,9 @@ pub(crate) struct Case {
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Surroundings {
-    mode: Mode,
-    facts: Facts,
-    unreadable_policies: BTreeMap<ObjectId, String>,
+    pub(crate) mode: Mode,
+    pub(crate) facts: Facts,
+    pub(crate) unreadable_policies: BTreeMap<ObjectId, String>,
     /// Objects too large to write down.
     generate: Generate,
 }
