@@ -7,7 +7,7 @@ mod support;
 use crate::cluster::{ControlPlane, PATIENCE};
 use crate::operator::Operator;
 use futures_util::stream::{self, StreamExt as _};
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use mcp_gateway_operator::api::conditions::{Finding, Reason};
@@ -41,8 +41,8 @@ const NEVER_LIVE: &[(Reason, &str)] = &[
 async fn the_operator_says_of_every_object_what_the_golden_plan_says() {
     let cluster = ControlPlane::private().await;
     let client = cluster.client();
-    install(&client, "HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes").await;
-    install(&client, "MCPServer", "mcp.x-k8s.io", "v1alpha1", "mcpservers").await;
+    cluster.install("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes").await;
+    cluster.install("MCPServer", "mcp.x-k8s.io", "v1alpha1", "mcpservers").await;
     let mut lives: Vec<Live> = cases().into_iter().filter_map(Live::of).collect();
 
     stream::iter(&lives).for_each_concurrent(WIDTH, |live| live.surround(&client)).await;
@@ -292,31 +292,4 @@ fn values(secret: &Secret) -> BTreeMap<String, String> {
         Content::Other => "x".to_owned(),
     };
     secret.keys.iter().map(|(name, content)| (name.clone(), value(content))).collect()
-}
-
-/// Installs a kind of others, whose objects may be anything.
-async fn install(client: &Client, kind: &str, group: &str, version: &str, plural: &str) {
-    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": format!("{plural}.{group}"),
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
-        },
-        "spec": {
-            "group": group, "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-            "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
-        },
-    });
-    let resource = resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let name = format!("{plural}.{group}");
-    api.patch(&name, &PatchParams::apply("tests"), &Patch::Apply(&definition)).await.unwrap();
-    let served = async {
-        while client.list_api_group_resources(&format!("{group}/{version}")).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, served).await.expect("the kind is served");
 }

@@ -10,6 +10,7 @@ mod drift;
 mod golden;
 mod kubelet;
 mod life;
+mod neighbours;
 mod operator;
 mod smoke;
 mod stage;

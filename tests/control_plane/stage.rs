@@ -50,6 +50,18 @@ impl Stage {
         self.api(group, kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
+    pub async fn patch_status(&self, kind: &str, name: &str, patch: Value) {
+        let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));
+        self.api(group, kind).patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Puts another spec in the place of the whole of it.
+    pub async fn replace_spec(&self, kind: &str, name: &str, spec: Value) {
+        let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]);
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+        self.api(OURS, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
     /// As `kubectl edit` does: lists are merged by their keys.
     pub async fn strategic(&self, kind: &str, name: &str, patch: Value) {
         let (group, kind) = kind.rsplit_once('/').unwrap_or((OURS, kind));

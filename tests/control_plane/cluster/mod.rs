@@ -18,7 +18,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
 use mcp_gateway_operator::api::API_VERSION;
 use programs::{API_SERVER, CONTROLLER_MANAGER, ETCD, Programs};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -152,6 +152,32 @@ impl ControlPlane {
         self.until("the kinds are served", async || {
             let served = client.list_api_group_resources(API_VERSION).await.ok()?.resources;
             kinds.iter().all(|kind| served.iter().any(|resource| resource.kind == *kind)).then_some(())
+        })
+        .await;
+    }
+
+    /// Installs a kind of others, whose objects may be anything.
+    pub async fn install(&self, kind: &str, group: &str, version: &str, plural: &str) {
+        let name = format!("{plural}.{group}");
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": name,
+                "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
+            },
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+            },
+        });
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client());
+        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.unwrap();
+        let client = self.client();
+        self.until("the kind is served", async || {
+            let served = client.list_api_group_resources(&format!("{group}/{version}")).await.ok()?;
+            served.resources.iter().any(|resource| resource.kind == kind).then_some(())
         })
         .await;
     }

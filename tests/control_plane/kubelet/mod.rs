@@ -1,4 +1,5 @@
-//! Plays the kubelet: runs the gateways of pods as processes of this machine, and sets the pods' status.
+//! Plays the kubelet: runs the gateways of pods as processes of this machine, and the MCP servers of others in this process, and
+//! sets the pods' status.
 //!
 //! All processes share the test's network namespace, so that each pod has an address of its own there and what a pod would
 //! bind to any address is bound to that one.
@@ -8,12 +9,15 @@ mod volumes;
 
 pub use pod::Running;
 
+use crate::support::upstream::McpServer;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use mcp_gateway_operator::api::BACKEND_LABEL;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -43,6 +47,8 @@ struct Shared {
     client: Client,
     namespace: String,
     running: Mutex<BTreeMap<String, Running>>,
+    /// Pods of backends, whatever their image.
+    servers: Mutex<BTreeMap<String, (String, McpServer)>>,
     /// By a part of the pod's name.
     faults: Mutex<BTreeMap<String, Fault>>,
     /// Mounts that are not refreshed, as if the kubelet had not come to it yet.
@@ -56,6 +62,7 @@ impl Kubelet {
             client: client.clone(),
             namespace: namespace.to_owned(),
             running: Mutex::default(),
+            servers: Mutex::default(),
             faults: Mutex::default(),
             frozen: Mutex::default(),
         });
@@ -135,6 +142,7 @@ impl Shared {
         let names: BTreeSet<String> = pods.iter().map(ResourceExt::name_any).collect();
         // Gone without having been asked to leave: a forced deletion.
         self.running.lock().retain(|name, _| names.contains(name));
+        self.servers.lock().retain(|name, _| names.contains(name));
         for pod in pods {
             let name = pod.name_any();
             if pod.metadata.deletion_timestamp.is_some() {
@@ -142,6 +150,8 @@ impl Shared {
             } else if let Some(fault) = self.fault_of(&name) {
                 self.running.lock().remove(&name);
                 set_status(&api, &pod, &fault_status(fault)).await?;
+            } else if pod.labels().contains_key(BACKEND_LABEL) {
+                self.keep_serving(&api, &pod, &name).await?;
             } else {
                 self.keep_running(&api, &pod, &name).await?;
             }
@@ -163,6 +173,7 @@ impl Shared {
             });
             if gone {
                 running.remove(name);
+                self.servers.lock().remove(name);
             }
             gone
         };
@@ -173,6 +184,18 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    async fn keep_serving(&self, api: &Api<Pod>, pod: &Pod, name: &str) -> Result<(), kube::Error> {
+        let known = self.servers.lock().get(name).map(|(address, _)| address.clone());
+        let address = known.unwrap_or_else(new_address);
+        if !self.servers.lock().contains_key(name) {
+            let ports = pod.spec.iter().flat_map(|spec| spec.containers[0].ports.iter().flatten());
+            let port = u16::try_from(ports.last().expect("a port").container_port).unwrap();
+            let server = McpServer::start_at(name, SocketAddr::new(address.parse().unwrap(), port)).await;
+            self.servers.lock().insert(name.to_owned(), (address.clone(), server));
+        }
+        set_status(api, pod, &running_status(&address, true, 0)).await
     }
 
     async fn keep_running(&self, api: &Api<Pod>, pod: &Pod, name: &str) -> Result<(), kube::Error> {
