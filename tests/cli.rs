@@ -5,6 +5,9 @@
 
 #[path = "cli/commands.rs"]
 mod commands;
+#[cfg(feature = "operator")]
+#[path = "cli/status.rs"]
+mod status;
 #[path = "cli/verdicts.rs"]
 mod verdicts;
 

@@ -1,4 +1,5 @@
-//! `kubectl mcp`: checks manifests, prints definitions and client configuration, imports `.mcp.json`.
+//! `kubectl mcp`: checks manifests, prints definitions and client configuration, imports `.mcp.json`, tells
+//! what is wrong in a cluster.
 
 use clap::{Parser, Subcommand};
 use mcp_gateway_operator::cli::{self, Failure};
@@ -23,6 +24,9 @@ enum Command {
     ClientConfig(cli::client_config::Args),
     /// Turn an .mcp.json into manifests, with references in the place of secrets
     Import(cli::import::Args),
+    /// Show the gateways, routes and backends of a cluster, what is wrong and since when
+    #[cfg(feature = "operator")]
+    Status(cli::status::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,8 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     match command {
         Command::Lint(args) => cli::lint::run(args, out),
         Command::ClientConfig(args) => cli::client_config::run(args, out).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "operator")]
+        Command::Status(args) => cli::status::run(args, out),
         Command::Import(args) => cli::import::run(args, out).map(|()| ExitCode::SUCCESS),
         Command::Crds(args) => cli::crds::run(args, out).map(|()| ExitCode::SUCCESS).map_err(Failure::new),
     }

@@ -16,6 +16,8 @@ pub mod run;
 mod secret_values;
 #[cfg(feature = "gateway")]
 pub mod serve;
+#[cfg(feature = "operator")]
+pub mod status;
 
 use std::fmt;
 use std::process::ExitCode;

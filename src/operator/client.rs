@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest that one call may take: an API server that does not answer within it is as good as gone.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]

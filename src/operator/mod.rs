@@ -12,6 +12,7 @@ mod deploy;
 mod fleet;
 mod gather;
 mod health;
+pub mod inspect;
 mod keys;
 mod lease;
 mod metrics;
