@@ -4,7 +4,7 @@ use crate::stage::{Stage, backend, gateway, open, route};
 use crate::support::mcp::{LegacyClient, text};
 use serde_json::{Value, json};
 
-/// A backend of this kind, `None`: like those that a Service leads to.
+/// A backend with this spec.
 fn of_kind(name: &str, spec: Value) -> Value {
     let mut backend = backend(name, name);
     backend["spec"] = spec;
@@ -76,9 +76,15 @@ async fn a_server_of_another_operator_is_followed_by_its_status() {
     stage.apply(&gateway("tools", json!({}))).await;
     stage.apply(&of_kind("theirs", reference)).await;
     stage.apply(&route("tools", "tools", &["theirs"])).await;
-    stage.until("MCPBackend", "theirs", "ResolvedRefs=False ServerNotFound").await;
+    let missing = stage.until("MCPBackend", "theirs", "ResolvedRefs=False ServerNotFound").await;
+    assert!(missing.contains("MCPServer theirs does not exist"), "{missing}");
     stage.apply(&theirs(json!({}))).await;
-    stage.until("MCPBackend", "theirs", "ResolvedRefs=False DependencyNotReady").await;
+    stage
+        .until_some("its status has no address yet", async || {
+            let message = stage.until("MCPBackend", "theirs", "ResolvedRefs=False ServerNotFound").await;
+            message.contains("no address in its status yet").then_some(())
+        })
+        .await;
     stage.apply(&theirs(url("/mcp"))).await;
     stage.until("MCPBackend", "theirs", "ResolvedRefs=True ResolvedRefs").await;
 }

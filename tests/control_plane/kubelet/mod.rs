@@ -10,8 +10,8 @@ mod volumes;
 pub use pod::Running;
 
 use crate::support::upstream::McpServer;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use mcp_gateway_operator::api::BACKEND_LABEL;
 use parking_lot::Mutex;
@@ -25,6 +25,9 @@ use tokio::task::JoinHandle;
 
 /// Pods have addresses from here on; the test's namespace owns the whole range.
 static NEXT_ADDRESS: AtomicU16 = AtomicU16::new(256);
+
+/// The one node that there is.
+const NODE: &str = "node";
 
 /// What happens to a pod instead of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +130,7 @@ impl Drop for Kubelet {
 
 impl Shared {
     async fn run(self: Arc<Self>) {
+        self.register().await;
         loop {
             if let Err(error) = self.look().await {
                 eprintln!("kubelet of {}: {error}", self.namespace);
@@ -147,7 +151,13 @@ impl Shared {
             let name = pod.name_any();
             if pod.metadata.deletion_timestamp.is_some() {
                 self.leave(&api, &name).await?;
-            } else if let Some(fault) = self.fault_of(&name) {
+                continue;
+            }
+            let fault = self.fault_of(&name);
+            if fault != Some(Fault::Unschedulable) {
+                self.bind(&api, &pod).await?;
+            }
+            if let Some(fault) = fault {
                 self.running.lock().remove(&name);
                 set_status(&api, &pod, &fault_status(fault)).await?;
             } else if pod.labels().contains_key(BACKEND_LABEL) {
@@ -157,6 +167,35 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// There has to be a node: addresses of pods without one are in no EndpointSlice, and such pods are gone as soon as they are deleted.
+    async fn register(&self) {
+        let node =
+            Node { metadata: ObjectMeta { name: Some(NODE.to_owned()), ..ObjectMeta::default() }, ..Node::default() };
+        match Api::all(self.client.clone()).create(&PostParams::default(), &node).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            created => drop(created.unwrap()),
+        }
+    }
+
+    /// What the scheduler does.
+    async fn bind(&self, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+        if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+            return Ok(());
+        }
+        let name = pod.name_any();
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+        });
+        let bound: Result<Value, kube::Error> =
+            api.create_subresource("binding", &name, &PostParams::default(), &binding).await;
+        match bound {
+            // It is gone, or bound by now.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            bound => bound.map(drop),
+        }
     }
 
     fn fault_of(&self, name: &str) -> Option<Fault> {
