@@ -316,7 +316,7 @@ mod tests {
             Some(2),
             &at(20),
         );
-        assert_eq!((same.last_transition_time, same.message.as_str()), (at(10), "b"));
+        assert_eq!((same.last_transition_time.clone(), same.message.as_str()), (at(10), "b"));
         assert_eq!((same.reason.as_str(), same.observed_generation), ("Conflicted", Some(2)));
         assert_eq!(
             Finding::standing(ConditionType::Accepted, &[same]),

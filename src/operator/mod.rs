@@ -15,6 +15,8 @@ mod health;
 pub mod inspect;
 mod keys;
 mod lease;
+#[cfg(test)]
+mod manifests;
 mod metrics;
 mod observe;
 mod owner;

@@ -112,7 +112,7 @@ fn differing<'a, V: PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::manifests::parse;
+    use crate::operator::manifests;
 
     fn world(edit: fn(String) -> String) -> World {
         let gateway = |name: &str| {
@@ -140,10 +140,7 @@ spec: {{parentRefs: [{{name: {name}}}], servers: [{{name: s, backendRefs: [{{nam
 "
             )
         };
-        let (manifests, errors) = parse("f.yaml", &edit(gateway("one") + &gateway("two")));
-        assert!(errors.is_empty(), "{errors:?}");
-        let mut inputs = Inputs::default();
-        manifests.into_iter().for_each(|manifest| inputs.insert(manifest).unwrap());
+        let inputs = manifests::inputs(&edit(gateway("one") + &gateway("two")));
         World { plan: translate(&inputs), inputs, values: BTreeMap::new() }
     }
 

@@ -2,6 +2,7 @@
 //! every case that a cluster of this kind can have.
 
 #[path = "../golden/support/mod.rs"]
+#[allow(dead_code)] // Plans are written down elsewhere.
 mod support;
 
 use crate::cluster::{ControlPlane, PATIENCE};

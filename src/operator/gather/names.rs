@@ -75,7 +75,7 @@ impl Referenced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::manifests::parse;
+    use crate::operator::manifests;
 
     #[test]
     fn every_place_that_can_name_one_is_looked_at() {
@@ -104,14 +104,10 @@ spec:
     - {name: B, valueFrom: {configMapKeyRef: {name: settings, key: k}}}
     envFrom: [{secretRef: {name: all}}, {configMapRef: {name: more}}]
 ";
-        let (manifests, errors) = parse("f.yaml", text);
-        assert!(errors.is_empty(), "{errors:?}");
-        let mut inputs = Inputs::default();
-        manifests.into_iter().for_each(|manifest| inputs.insert(manifest).unwrap());
-        let named = referenced(&inputs);
+        let found = referenced(&manifests::inputs(text));
         let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        assert_eq!(names(&named.secrets), "a/tls b/all b/ca b/env b/token");
-        assert_eq!(names(&named.config_maps), "b/more b/settings");
-        assert_eq!(named.all().len(), 7);
+        assert_eq!(names(&found.secrets), "a/tls b/all b/ca b/env b/token");
+        assert_eq!(names(&found.config_maps), "b/more b/settings");
+        assert_eq!(found.all().len(), 7);
     }
 }

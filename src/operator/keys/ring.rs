@@ -156,7 +156,7 @@ mod tests {
             for event in events {
                 match event {
                     Event::Update(pod) => pods[pod] = ring.keyring(),
-                    Event::Wait(minutes) => now = now + SignedDuration::from_mins(minutes),
+                    Event::Wait(minutes) => now += SignedDuration::from_mins(minutes),
                     Event::Ask => asked = true,
                     Event::Look => {
                         let all_pods_have_them = pods.iter().all(|pod| *pod == ring.keyring());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 /// Of a Service: what its load balancer has, or its name inside the cluster. A load balancer that has no address yet has none.
-pub fn of_service(service: &Service) -> Vec<GatewayAddress> {
+pub(in crate::operator) fn of_service(service: &Service) -> Vec<GatewayAddress> {
     let is_load_balancer =
         service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).is_some_and(|type_| type_ == "LoadBalancer");
     if !is_load_balancer {
@@ -24,7 +24,7 @@ pub fn of_service(service: &Service) -> Vec<GatewayAddress> {
 }
 
 /// Of an Ingress: the hosts of its rules, or what its controller has.
-pub fn of_ingress(ingress: &Ingress) -> Vec<GatewayAddress> {
+pub(in crate::operator) fn of_ingress(ingress: &Ingress) -> Vec<GatewayAddress> {
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     let hosts: Vec<GatewayAddress> = rules.filter_map(|rule| rule.host.as_deref()).map(address).collect();
     if !hosts.is_empty() {
@@ -36,7 +36,7 @@ pub fn of_ingress(ingress: &Ingress) -> Vec<GatewayAddress> {
 }
 
 /// Of an `HTTPRoute` of Gateway API: its hostnames. Without any, only its own gateway's status says where it is.
-pub fn of_http_route(route: &Value) -> Vec<GatewayAddress> {
+pub(in crate::operator) fn of_http_route(route: &Value) -> Vec<GatewayAddress> {
     let hostnames = route.pointer("/spec/hostnames").and_then(Value::as_array);
     hostnames.into_iter().flatten().filter_map(Value::as_str).map(address).collect()
 }

@@ -18,7 +18,7 @@ const MAX_VERSION_BYTES: usize = 32;
 const MAX_INFO_BYTES: usize = 256;
 
 /// The whole status of a backend. `gateways` has what is seen of the gateways that hold it.
-pub fn backend_status(
+pub(in crate::operator) fn backend_status(
     id: &ObjectId,
     plan: &BackendPlan,
     seen: &SeenBackend,
@@ -49,14 +49,14 @@ pub fn backend_status(
         .unwrap_or_else(|| verified(plan, &holders, &reports));
     let findings = [plan.conditions.clone(), vec![available, verified]].concat();
     let ready = ready(&findings);
-    let said = if keeps && before.server_info.is_some() {
+    let said = if keeps {
         Said { info: before.server_info.clone(), versions: before.protocol_versions.clone(), tools: before.tools }
     } else {
         Said::by(&reports)
     };
     let workload = seen.workload.as_ref();
     McpBackendStatus {
-        summary: summary(sentence(&findings, &ready, &said, endpoints)),
+        summary: Some(summary(sentence(&findings, &ready, &said, endpoints))),
         server_info: said.info,
         protocol_versions: said.versions,
         tools: said.tools,

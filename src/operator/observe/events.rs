@@ -13,7 +13,7 @@ const PASSING: &[Reason] = &[Reason::Pending, Reason::PodsStarting, Reason::Repl
 
 /// Whether an Event is good or bad news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
+pub(in crate::operator) enum EventType {
     /// Something is as it should be again.
     Normal,
     /// Something is not.
@@ -22,7 +22,7 @@ pub enum EventType {
 
 /// An Event to emit, cut to size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventNote {
+pub(in crate::operator) struct EventNote {
     /// Good or bad news.
     pub type_: EventType,
     /// The condition's reason.
@@ -34,22 +34,22 @@ pub struct EventNote {
 }
 
 /// What turned at a gateway.
-pub fn of_gateway(before: &McpGatewayStatus, after: &McpGatewayStatus) -> Vec<EventNote> {
+pub(in crate::operator) fn of_gateway(before: &McpGatewayStatus, after: &McpGatewayStatus) -> Vec<EventNote> {
     turned(&before.conditions, &after.conditions, "")
 }
 
 /// What turned at a backend.
-pub fn of_backend(before: &McpBackendStatus, after: &McpBackendStatus) -> Vec<EventNote> {
+pub(in crate::operator) fn of_backend(before: &McpBackendStatus, after: &McpBackendStatus) -> Vec<EventNote> {
     turned(&before.conditions, &after.conditions, "")
 }
 
 /// What turned at a policy.
-pub fn of_policy(before: &McpAuthPolicyStatus, after: &McpAuthPolicyStatus) -> Vec<EventNote> {
+pub(in crate::operator) fn of_policy(before: &McpAuthPolicyStatus, after: &McpAuthPolicyStatus) -> Vec<EventNote> {
     turned(&before.conditions, &after.conditions, "")
 }
 
 /// What turned at a route, at each of its gateways.
-pub fn of_route(before: &McpRouteStatus, after: &McpRouteStatus) -> Vec<EventNote> {
+pub(in crate::operator) fn of_route(before: &McpRouteStatus, after: &McpRouteStatus) -> Vec<EventNote> {
     let at = |parent: &RouteParentStatus| {
         let earlier = before.parents.iter().find(|earlier| earlier.parent_ref == parent.parent_ref);
         let earlier = earlier.map(|earlier| earlier.conditions.as_slice()).unwrap_or_default();
@@ -92,7 +92,7 @@ fn event_type(before: Option<&Condition>, after: &Condition) -> Option<EventType
             let passes = Reason::parse(&after.reason).is_some_and(|reason| PASSING.contains(&reason));
             (!passes).then_some(EventType::Warning)
         }
-        "True" if before.filter(was).is_none() => {
+        "True" if !before.as_ref().is_some_and(was) => {
             let was_broken = before.is_some_and(|before| before.status == "False");
             let is_an_achievement = matches!(after.type_.as_str(), "Programmed" | "Verified");
             (was_broken || is_an_achievement).then_some(EventType::Normal)

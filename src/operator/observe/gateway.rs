@@ -11,7 +11,7 @@ use crate::translate::GatewayPlan;
 const MAX_ADDRESSES: usize = 32;
 
 /// The whole status of a gateway.
-pub fn gateway_status(
+pub(in crate::operator) fn gateway_status(
     plan: &GatewayPlan,
     seen: &SeenGateway,
     before: &McpGatewayStatus,
@@ -31,7 +31,7 @@ pub fn gateway_status(
         generation: seen.generation.clone(),
         programmed_replicas: before.programmed_replicas.filter(|_| keeps).or(Some(programmed_now)),
         attached_routes: Some(u32::try_from(plan.attached_routes).unwrap_or(u32::MAX)),
-        summary: summary(sentence(plan, seen, accepted, &programmed, &ready)),
+        summary: Some(summary(sentence(plan, seen, accepted, &programmed, &ready))),
         conditions: stamp.conditions([plan.conditions.clone(), vec![programmed, ready]].concat(), &before.conditions),
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The object's `metadata.generation`, and the time now, of which whole seconds count: statuses hold no more.
-    pub fn new(generation: Option<i64>, now: &Time) -> Self {
+    pub(super) fn new(generation: Option<i64>, now: &Time) -> Self {
         let second = k8s_openapi::jiff::Timestamp::from_second(now.0.as_second());
         Self { generation, now: second.map_or_else(|_| now.clone(), Time) }
     }

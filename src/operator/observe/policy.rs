@@ -7,7 +7,11 @@ use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::translate::PolicyPlan;
 
 /// The whole status of a policy.
-pub fn policy_status(plan: &PolicyPlan, before: &McpAuthPolicyStatus, stamp: &Stamp) -> McpAuthPolicyStatus {
+pub(in crate::operator) fn policy_status(
+    plan: &PolicyPlan,
+    before: &McpAuthPolicyStatus,
+    stamp: &Stamp,
+) -> McpAuthPolicyStatus {
     let accepted = find(&plan.conditions, ConditionType::Accepted);
     let sentence = accepted.map(|accepted| match (accepted.status, accepted.message.as_str()) {
         (ConditionStatus::True, "") => "In force".to_owned(),
@@ -15,7 +19,7 @@ pub fn policy_status(plan: &PolicyPlan, before: &McpAuthPolicyStatus, stamp: &St
         (_, message) => format!("Not in force: {message}"),
     });
     McpAuthPolicyStatus {
-        summary: sentence.and_then(summary),
+        summary: sentence.map(summary),
         conditions: stamp.conditions(plan.conditions.clone(), &before.conditions),
     }
 }

@@ -8,6 +8,9 @@ use crate::api::conditions::{ConditionType, Finding, Reason};
 use crate::ir::channel::Report;
 use crate::operator::push::ChannelState;
 
+/// Says what one pod has against it, if that is of the kind that this tells of.
+type Phrase = fn(&Obstacle<'_>) -> Option<String>;
+
 /// What one pod has against the generation being live there.
 enum Obstacle<'a> {
     Refused(&'a str),
@@ -109,7 +112,7 @@ fn obstacle<'a>(channel: &'a ChannelState, generation: &str) -> Option<Obstacle<
 
 /// The worst obstacle is the reason; each kind is told of, with a few of its pods and the details of the first.
 fn tell(obstacles: &[(&str, Obstacle<'_>)], pods: usize, generation: &str) -> Problem {
-    let kinds: [(Reason, fn(&Obstacle<'_>) -> Option<String>); 4] = [
+    let kinds: [(Reason, Phrase); 4] = [
         (Reason::GenerationRefused, |obstacle| match obstacle {
             Obstacle::Refused(why) => Some(format!("refuses it: {}", quote(why))),
             _ => None,

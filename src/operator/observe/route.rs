@@ -17,7 +17,7 @@ const REPORTED: [ConditionType; 4] =
     [ConditionType::Programmed, ConditionType::Ready, ConditionType::PrimaryActive, ConditionType::CatalogComplete];
 
 /// The whole status of a route. `gateways` has what is seen of the gateways that its parentRefs name.
-pub fn route_status(
+pub(in crate::operator) fn route_status(
     id: &ObjectId,
     parent_refs: &[ParentRef],
     plan: &Plan,
@@ -44,7 +44,7 @@ pub fn route_status(
         _ => format!("At {}: {}", worst.gateway, worst.sentence),
     });
     McpRouteStatus {
-        summary: sentence.and_then(summary),
+        summary: sentence.map(summary),
         parents: parents.into_iter().map(|parent| parent.status).collect(),
     }
 }
@@ -179,18 +179,21 @@ impl Reported {
     }
 }
 
+/// Whether a condition is as bad as this.
+type IsSo = fn(&&Finding) -> bool;
+
 /// What is worst, in one sentence, and how bad that is: the lower, the worse.
 fn sentence(planned: &[Finding], reported: &Reported) -> (usize, String) {
     let findings = [planned, &reported.findings].concat();
     let is_false = |finding: &&Finding| finding.status == ConditionStatus::False;
     let is_not_true = |finding: &&Finding| finding.status != ConditionStatus::True;
-    let worst: [(ConditionType, &dyn Fn(&&Finding) -> bool, &str); 6] = [
-        (ConditionType::Accepted, &is_false, "Not accepted"),
-        (ConditionType::Ready, &is_false, "Not served"),
-        (ConditionType::Ready, &is_not_true, "Waiting"),
-        (ConditionType::PrimaryActive, &is_false, "Served, but failed over"),
-        (ConditionType::CatalogComplete, &is_false, "Served, but not whole"),
-        (ConditionType::Programmed, &is_not_true, "Served, but not everywhere as it should be"),
+    let worst: [(ConditionType, IsSo, &str); 6] = [
+        (ConditionType::Accepted, is_false, "Not accepted"),
+        (ConditionType::Ready, is_false, "Not served"),
+        (ConditionType::Ready, is_not_true, "Waiting"),
+        (ConditionType::PrimaryActive, is_false, "Served, but failed over"),
+        (ConditionType::CatalogComplete, is_false, "Served, but not whole"),
+        (ConditionType::Programmed, is_not_true, "Served, but not everywhere as it should be"),
     ];
     for (rank, (type_, is_so, what)) in worst.into_iter().enumerate() {
         if let Some(finding) = find(&findings, type_).filter(is_so) {

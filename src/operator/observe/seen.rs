@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What is seen of one gateway.
 #[derive(Clone, Debug, Default)]
-pub struct SeenGateway {
+pub(in crate::operator) struct SeenGateway {
     /// Its Deployment and its pods.
     pub workload: Workload,
     /// What its pods say, by the name of the pod. A pod that is absent was not looked at yet.
@@ -22,7 +22,7 @@ pub struct SeenGateway {
 
 /// What is seen of one backend.
 #[derive(Clone, Debug, Default)]
-pub struct SeenBackend {
+pub(in crate::operator) struct SeenBackend {
     /// The Deployment and the pods of a `stdio` or `http` backend.
     pub workload: Option<Workload>,
     /// Ready addresses that the operator knows of; absent for `remote`, whose addresses only the gateways see.
@@ -31,7 +31,7 @@ pub struct SeenBackend {
 
 /// A Deployment that the operator makes, and what became of it.
 #[derive(Clone, Debug, Default)]
-pub struct Workload {
+pub(in crate::operator) struct Workload {
     /// What became of applying it, and all that goes with it.
     pub apply: Apply,
     /// As it is in the cluster.
@@ -43,7 +43,7 @@ pub struct Workload {
 /// What became of applying the objects of a gateway or a backend. A text is the whole message: which object, what is wrong
 /// with it, and the way out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Apply {
+pub(in crate::operator) enum Apply {
     /// Nothing yet.
     #[default]
     Pending,

@@ -11,8 +11,9 @@ const MAX_QUOTE_BYTES: usize = 300;
 /// Names told in one list: enough to look at one, and to see that it is more than one.
 const MAX_NAMES: usize = 3;
 
-pub(super) fn summary(text: String) -> Option<String> {
-    Some(cut(text, MAX_SUMMARY_BYTES))
+/// A status's summary, cut to what the schema takes.
+pub(super) fn summary(text: String) -> String {
+    cut(text, MAX_SUMMARY_BYTES)
 }
 
 /// What somebody else says, on one line and bounded.

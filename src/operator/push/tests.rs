@@ -107,7 +107,7 @@ async fn take_generation(State(gateway): State<Arc<Gateway>>, Json(pushed): Json
     let hash = pushed.snapshot;
     if hash == "bad" {
         gateway.change(|report| {
-            report.refused = Some(Refused { generation: Some(hash), reason: "no such backend".into() })
+            report.refused = Some(Refused { generation: Some(hash), reason: "no such backend".into() });
         });
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(gateway.report.borrow().clone())).into_response();
     }
@@ -177,8 +177,8 @@ async fn what_a_pod_lacks_is_pushed_once_and_its_reports_are_followed() {
     let report = test.reached(|report| report.generation == "one" && report.endpoints == endpoints).await;
     assert_eq!(report.refused, None);
 
-    gateway.change(|report| report.draining = true);
-    test.reached(|report| report.draining).await;
+    gateway.change(|report| report.boot = "b".to_owned());
+    test.reached(|report| report.boot == "b").await;
     test.desired.send_replace(desired("two", &[&channels]));
     test.reached(|report| report.generation == "two").await;
     let mut moved = desired("two", &[&channels]);
@@ -188,6 +188,13 @@ async fn what_a_pod_lacks_is_pushed_once_and_its_reports_are_followed() {
     test.desired.send_replace(moved);
     test.reached(|report| report.endpoints == hash).await;
     assert_eq!(gateway.pushes.load(Ordering::Relaxed), 2, "addresses are no generation");
+
+    gateway.change(|report| report.draining = true);
+    test.reached(|report| report.draining).await;
+    test.desired.send_replace(desired("three", &[&channels]));
+    gateway.change(|report| report.boot = "c".to_owned());
+    test.reached(|report| report.boot == "c" && report.generation == "two").await;
+    assert_eq!(gateway.pushes.load(Ordering::Relaxed), 2, "a pod that leaves takes nothing");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ pub(super) struct Filler<K, F> {
     cache: Arc<Cache<K>>,
     /// Which part of the cache is this watch's own; all of it if absent.
     namespace: Option<String>,
-    listing: BTreeMap<ObjectId, Arc<K>>,
+    listing: BTreeMap<ObjectId, K>,
     is_first: bool,
     changed: F,
 }
@@ -81,17 +81,18 @@ impl<K: ResourceExt, F: Fn(Change<'_, K>)> Filler<K, F> {
         match event {
             Event::Init => self.listing.clear(),
             Event::InitApply(object) => {
-                self.listing.insert(id(&object), Arc::new(object));
+                self.listing.insert(id(&object), object);
             }
             Event::InitDone => self.replace(),
-            Event::Apply(object) => self.put(&id(&object), Arc::new(object)),
+            Event::Apply(object) => self.put(object),
             Event::Delete(object) => self.remove(&id(&object)),
         }
     }
 
-    fn put(&self, id: &ObjectId, object: Arc<K>) {
+    fn put(&self, object: K) {
+        let (id, object) = (id(&object), Arc::new(object));
         let before = self.cache.objects.write().insert(id.clone(), Arc::clone(&object));
-        (self.changed)(Change { id, before: before.as_deref(), after: Some(&object) });
+        (self.changed)(Change { id: &id, before: before.as_deref(), after: Some(&object) });
     }
 
     fn remove(&self, id: &ObjectId) {
@@ -107,9 +108,11 @@ impl<K: ResourceExt, F: Fn(Change<'_, K>)> Filler<K, F> {
                 objects.keys().filter(|id| self.namespace.as_ref().is_none_or(|namespace| id.namespace == *namespace));
             ours.filter(|id| !self.listing.contains_key(*id)).cloned().collect()
         };
-        gone.iter().for_each(|id| self.remove(id));
-        for (id, object) in std::mem::take(&mut self.listing) {
-            self.put(&id, object);
+        for id in &gone {
+            self.remove(id);
+        }
+        for object in std::mem::take(&mut self.listing).into_values() {
+            self.put(object);
         }
         if std::mem::take(&mut self.is_first) {
             self.cache.unlisted.send_modify(|unlisted| *unlisted -= 1);
@@ -139,12 +142,13 @@ mod tests {
         let note = |change: Change<'_, ConfigMap>| {
             log.lock().push(format!("{} {}{}", change.id, change.before.is_some(), change.after.is_some()));
         };
-        Filler::new(Arc::clone(&cache), Some("b".into()), |_| ())
-            .put(&ObjectId::new("b", "x"), object("b", "x").into());
+        Filler::new(Arc::clone(&cache), Some("b".into()), |_| ()).put(object("b", "x"));
         let mut filler = Filler::new(Arc::clone(&cache), Some("a".into()), note);
         let list = |filler: &mut Filler<ConfigMap, _>, names: &[&str]| {
             filler.take(Event::Init);
-            names.iter().for_each(|name| filler.take(Event::InitApply(object("a", name))));
+            for name in names {
+                filler.take(Event::InitApply(object("a", name)));
+            }
             filler.take(Event::InitDone);
         };
         list(&mut filler, &["one", "two"]);
