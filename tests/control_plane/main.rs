@@ -9,6 +9,7 @@ mod cluster;
 mod drift;
 mod golden;
 mod kubelet;
+mod leaders;
 mod life;
 mod neighbours;
 mod operator;

@@ -38,12 +38,7 @@ impl Operator {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
-    /// Waits for its end, and gives its exit code.
-    pub fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-
-    /// Its exit code, if it has ended.
+    /// Its exit code, if it has ended; none where a signal ended it.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.child.try_wait().unwrap().map(|status| status.code())
     }

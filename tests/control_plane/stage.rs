@@ -9,7 +9,9 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Servers have addresses from here on; pods have others.
@@ -23,19 +25,35 @@ pub struct Stage {
     pub namespace: String,
     client: Client,
     pub kubelet: Kubelet,
-    pub operator: Operator,
+    pub operator: Option<Operator>,
 }
 
 impl Stage {
     /// A namespace of its own in the shared cluster, with an operator that sees nothing else.
     pub async fn new(prefix: &str) -> Self {
-        let cluster = ControlPlane::shared().await;
+        let mut stage = Self::without_operator(ControlPlane::shared().await, prefix).await;
+        let arguments = ["--watch-namespace", &stage.namespace, "--namespace", &stage.namespace];
+        stage.operator = Some(Operator::start(stage.cluster.kubeconfig(), &arguments));
+        stage
+    }
+
+    /// A namespace of its own in this cluster.
+    pub async fn without_operator(cluster: &'static ControlPlane, prefix: &str) -> Self {
         let namespace = cluster.namespace(prefix).await;
         let client = cluster.client();
         let kubelet = Kubelet::start(&client, &namespace);
-        let operator =
-            Operator::start(cluster.kubeconfig(), &["--watch-namespace", &namespace, "--namespace", &namespace]);
-        Self { cluster, namespace, client, kubelet, operator }
+        Self { cluster, namespace, client, kubelet, operator: None }
+    }
+
+    /// The operator, as which a service account with the roles of `deploy/rbac/namespace.yaml`, and no others, acts.
+    pub async fn operator_account(&self, name: &str) -> PathBuf {
+        let roles = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac/namespace.yaml")).unwrap();
+        let roles = roles.replace("NAMESPACE", &self.namespace).replace("mcp-system", &self.namespace);
+        let roles = roles.replace("name: mcp-operator", &format!("name: {name}"));
+        for document in roles.split("\n---\n") {
+            self.apply(&serde_saphyr::from_str(document).unwrap()).await;
+        }
+        self.cluster.kubeconfig_for(&self.namespace, name).await
     }
 
     /// Creates the objects of a manifest, or changes them to it.

@@ -1,0 +1,149 @@
+//! Several operators, of which one leads: never two writers, and never none for long.
+
+use crate::cluster::ControlPlane;
+use crate::operator::Operator;
+use crate::stage::{Stage, gateway};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What the issue asks for.
+const TAKEOVER: Duration = Duration::from_secs(20);
+
+/// Two operators, each with a service account of its own: so the audit log says who wrote.
+struct Two {
+    stage: Stage,
+    accounts: [PathBuf; 2],
+}
+
+impl Two {
+    async fn new(prefix: &str) -> Self {
+        let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::private().await));
+        let stage = Stage::without_operator(cluster, prefix).await;
+        let accounts = [stage.operator_account("one").await, stage.operator_account("two").await];
+        Self { stage, accounts }
+    }
+
+    fn start(&self, which: usize) -> Operator {
+        let namespace = &self.stage.namespace;
+        let arguments = ["--watch-namespace", namespace, "--namespace", namespace, "--identity", NAMES[which]];
+        Operator::start(&self.accounts[which], &arguments)
+    }
+
+    /// Waits until this one has the lease.
+    async fn leads(&self, which: usize) {
+        let stage = &self.stage;
+        stage
+            .until_some(&format!("{} leads", NAMES[which]), async || {
+                let lease = stage.get("coordination.k8s.io/v1/Lease", "mcp-operator").await?;
+                (lease["spec"]["holderIdentity"] == NAMES[which]).then_some(())
+            })
+            .await;
+    }
+
+    /// Waits until the gateway has so many pods that serve what they should.
+    async fn converges(&self, replicas: u32) {
+        let stage = &self.stage;
+        stage
+            .until_some(&format!("{replicas} pods serve"), async || {
+                let gateway = stage.get("MCPGateway", "tools").await?;
+                (gateway["status"]["programmedReplicas"] == replicas).then_some(())
+            })
+            .await;
+    }
+
+    async fn scale(&self, replicas: u32) {
+        self.stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": replicas}})).await;
+    }
+
+    /// Writes of this one that the API server took, but for those of its lease, since this moment.
+    fn writes(&self, which: usize, since: &str) -> Vec<Value> {
+        let user = format!("system:serviceaccount:{}:{}", self.stage.namespace, NAMES[which]);
+        let is_write = |event: &Value| matches!(event["verb"].as_str(), Some("create" | "update" | "patch" | "delete"));
+        let events = self.stage.cluster.audit().into_iter().filter(is_write);
+        events
+            .filter(|event| event["user"]["username"] == *user && event["objectRef"]["resource"] != "leases")
+            .filter(|event| event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 400))
+            .filter(|event| event["requestReceivedTimestamp"].as_str().unwrap() > since)
+            .collect()
+    }
+}
+
+const NAMES: [&str; 2] = ["one", "two"];
+
+async fn ended(stage: &Stage, operator: &mut Operator) -> Option<i32> {
+    stage.until_some("the operator ends", async || operator.ended()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_stopped_writes_nothing_once_another_leads() {
+    let two = Two::new("fenced").await;
+    let mut first = two.start(0);
+    two.leads(0).await;
+    two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    two.converges(1).await;
+    assert!(
+        !two.writes(0, "").is_empty(),
+        "it wrote what there is, with the roles of deploy/rbac/namespace.yaml alone"
+    );
+    let _second = two.start(1);
+
+    first.signal(Signal::STOP);
+    // It will have work to do when it goes on.
+    two.scale(2).await;
+    two.leads(1).await;
+    two.converges(2).await;
+    two.scale(3).await;
+    let lease = two.stage.get("coordination.k8s.io/v1/Lease", "mcp-operator").await.unwrap();
+    let since = lease["spec"]["acquireTime"].as_str().unwrap();
+    first.signal(Signal::CONT);
+    assert_eq!(ended(&two.stage, &mut first).await, Some(1), "it has to begin anew");
+    two.converges(3).await;
+    assert_eq!(two.writes(0, since), Vec::<Value>::new());
+    assert!(!two.writes(1, since).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves() {
+    let two = Two::new("takeover").await;
+    let first = two.start(0);
+    two.leads(0).await;
+    let mut second = two.start(1);
+    two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    two.converges(1).await;
+
+    first.signal(Signal::KILL);
+    let killed = Instant::now();
+    two.scale(2).await;
+    two.stage
+        .until_some("the change is made", async || {
+            let deployment = two.stage.get("apps/v1/Deployment", "mcpgw-tools").await?;
+            (deployment["spec"]["replicas"] == 2).then_some(())
+        })
+        .await;
+    let took = killed.elapsed();
+    println!("takeover after kill -9: {:.1} s", took.as_secs_f64());
+    assert!(took < TAKEOVER, "{took:?}");
+    two.converges(2).await;
+
+    let _third = two.start(0);
+    second.signal(Signal::TERM);
+    assert_eq!(ended(&two.stage, &mut second).await, Some(0));
+    let left = Instant::now();
+    two.leads(0).await;
+    println!("takeover after SIGTERM: {:.1} s", left.elapsed().as_secs_f64());
+    two.scale(1).await;
+    two.converges(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_comes_back_is_followed_again() {
+    let two = Two::new("restart").await;
+    let _operator = two.start(0);
+    two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    two.converges(1).await;
+    two.stage.cluster.restart_apiserver().await;
+    two.scale(2).await;
+    two.converges(2).await;
+}
