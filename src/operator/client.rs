@@ -9,7 +9,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     /// The API server, or the way to it, says no.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Kube(#[from] kube::Error),
     /// Nobody answered.
     #[error("the API server did not answer within {} s", DEADLINE.as_secs())]
@@ -24,8 +24,21 @@ impl ApiError {
         }
     }
 
+    /// Whether the same call may well succeed in a moment: others were faster, or there are too many.
+    pub(super) fn is_busy(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 409 | 429))
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         self.status().is_some_and(kube::core::Status::is_not_found)
+    }
+}
+
+/// What the API server says, without its answer's other fields.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} (HTTP status {})", status.message, status.code),
+        other => other.to_string(),
     }
 }
 

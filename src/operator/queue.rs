@@ -13,6 +13,9 @@ use tokio_util::time::{DelayQueue, delay_queue};
 /// Wait before the first repetition of what failed; doubles from there.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// Wait before a repetition of what was only in somebody's way.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
 /// The longest wait before a repetition: an API server that comes back is noticed within it.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 

@@ -7,6 +7,7 @@
 mod cel;
 mod cluster;
 mod drift;
+mod faults;
 mod golden;
 mod kubelet;
 mod leaders;

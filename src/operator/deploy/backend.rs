@@ -42,7 +42,11 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
         Ok(children) => context.make_so(&target.id.namespace, &owner, &children, &[]).await,
         Err(error) => Err(error.into()),
     };
-    let apply = applied.as_ref().map_or_else(DeployError::outcome, |()| Apply::Done);
+    let apply = match &applied {
+        Ok(()) => Apply::Done,
+        Err(error) if error.is_busy() => before.apply,
+        Err(error) => error.outcome(),
+    };
     context.note(target, standing(apply));
     applied.map(|()| Done::Settled)
 }

@@ -50,6 +50,14 @@ pub(super) enum DeployError {
 }
 
 impl DeployError {
+    /// Whether the same work may well succeed in a moment. Nobody is told then.
+    pub(super) fn is_busy(&self) -> bool {
+        match self {
+            Self::Apply(ApplyError::Api { source, .. }) | Self::Secret { source, .. } => source.is_busy(),
+            _ => false,
+        }
+    }
+
     /// What the status says of it.
     pub(super) fn outcome(&self) -> Apply {
         let message = self.to_string();

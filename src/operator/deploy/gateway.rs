@@ -64,7 +64,11 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     let done = Box::pin(step.take(&mut gateway)).await;
     let generation = gateway.made.as_ref().map(|made| made.hash.clone()).or_else(|| standing.generation.clone());
     context.deployments.gateways.lock().insert(id.clone(), gateway);
-    let apply = done.as_ref().map_or_else(DeployError::outcome, |_| Apply::Done);
+    let apply = match &done {
+        Ok(_) => Apply::Done,
+        Err(error) if error.is_busy() => standing.apply.clone(),
+        Err(error) => error.outcome(),
+    };
     context.note(target, Standing { apply, generation, ..standing });
     done
 }

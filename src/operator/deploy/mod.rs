@@ -13,7 +13,7 @@ mod keys;
 use super::apply::Child;
 use super::context::Context;
 use super::observe::seen::Apply;
-use super::queue::Done;
+use super::queue::{Done, SOON};
 use super::target::{Kind, Target};
 use super::watch::Guarded;
 use crate::api::API_VERSION;
@@ -73,6 +73,10 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
     };
     let done = match &deployed {
         Ok(done) => *done,
+        Err(error) if error.is_busy() => {
+            tracing::debug!(%target, %error, "deployment is in somebody's way; trying again");
+            Done::Again(SOON)
+        }
         Err(error) => {
             tracing::warn!(%target, %error, "deployment failed; trying again");
             Done::Failed

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::metrics::Metrics;
 use super::observe::events::{self as turns, EventNote};
 use super::observe::{Stamp, backend_status, gateway_status, is_news, policy_status, route_status};
-use super::queue::Done;
+use super::queue::{Done, SOON};
 use super::target::{Kind, Target};
 use super::watch::Guarded;
 use events::Events;
@@ -49,6 +49,7 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
         Ok(()) => Done::Settled,
         // It is gone, or another one of its name has come.
         Err(error) if error.is_not_found() => Done::Settled,
+        Err(error) if error.is_busy() => Done::Again(SOON),
         Err(error) => {
             tracing::warn!(%target, %error, "the status could not be written; trying again");
             Done::Failed
