@@ -14,6 +14,7 @@ mod leaders;
 mod life;
 mod neighbours;
 mod operator;
+mod rotation;
 mod smoke;
 mod stage;
 #[path = "../support/mod.rs"]
