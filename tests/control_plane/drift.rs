@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Every number of pods that the Deployment ever asked for, from now on.
-async fn replicas_of(stage: &Stage, deployment: &str) -> Arc<Mutex<Vec<i64>>> {
+fn replicas_of(stage: &Stage, deployment: &str) -> Arc<Mutex<Vec<i64>>> {
     let (api, deployment) = (stage.api("apps/v1", "Deployment"), deployment.to_owned());
     let log = Arc::new(Mutex::new(Vec::new()));
     let written = Arc::clone(&log);
@@ -30,7 +30,7 @@ async fn between_a_number_of_replicas_and_an_autoscaler_nothing_drops_to_one() {
     let stage = Stage::new("scaling").await;
     stage.apply(&gateway("tools", json!({"replicas": 3}))).await;
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
-    let replicas = replicas_of(&stage, "mcpgw-tools").await;
+    let replicas = replicas_of(&stage, "mcpgw-tools");
 
     stage.apply(&gateway("tools", json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}))).await;
     stage
@@ -74,7 +74,7 @@ async fn between_a_number_of_replicas_and_an_autoscaler_nothing_drops_to_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_begins_with_an_autoscaler_begins_with_its_minimum() {
     let stage = Stage::new("autoscaled").await;
-    let replicas = replicas_of(&stage, "mcpgw-tools").await;
+    let replicas = replicas_of(&stage, "mcpgw-tools");
     stage.apply(&gateway("tools", json!({"autoscaling": {"minReplicas": 3, "maxReplicas": 6}}))).await;
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
     let mut seen = replicas.lock().clone();

@@ -44,7 +44,7 @@ async fn the_operator_says_of_every_object_what_the_golden_plan_says() {
     let client = cluster.client();
     cluster.install("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes").await;
     cluster.install("MCPServer", "mcp.x-k8s.io", "v1alpha1", "mcpservers").await;
-    let mut lives: Vec<Live> = cases().into_iter().filter_map(Live::of).collect();
+    let mut lives: Vec<Live> = cases().iter().filter_map(Live::of).collect();
 
     stream::iter(&lives).for_each_concurrent(WIDTH, |live| live.surround(&client)).await;
     // Who came first matters in some cases, and times are in whole seconds.
@@ -54,14 +54,14 @@ async fn the_operator_says_of_every_object_what_the_golden_plan_says() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     assert!(lives.len() >= LIVE, "{} cases", lives.len());
-    let refused: usize = lives.iter().map(|live| live.refused()).sum();
+    let refused: usize = lives.iter().map(Live::refused).sum();
 
     let _operator = Operator::start(cluster.kubeconfig(), &["--namespace", "default"]);
     let mut failures = Vec::new();
     let mut told = BTreeSet::new();
     for live in &lives {
         let mut last = String::new();
-        let plan = translate(&live.surroundings.with(live.live.clone()));
+        let plan = translate(&live.surroundings.with(live.taken.clone()));
         let agrees = async {
             while let Err(difference) = live.compare(&client, &plan, &mut told).await {
                 last = difference;
@@ -91,11 +91,11 @@ struct Live {
     /// Its objects, and how they are written.
     objects: Vec<(Manifest, Value)>,
     /// Those that the API server took.
-    live: Vec<Manifest>,
+    taken: Vec<Manifest>,
 }
 
 impl Live {
-    fn of(case: Case) -> Option<Self> {
+    fn of(case: &Case) -> Option<Self> {
         let (manifests, surroundings) = case.read();
         if surroundings.mode != Mode::default() || !surroundings.unreadable_policies.is_empty() {
             return None;
@@ -109,7 +109,7 @@ impl Live {
         let theirs = objects.iter().map(|(_, object)| object["metadata"]["namespace"].as_str().unwrap().to_owned());
         namespaces.extend(theirs);
         namespaces.extend(facts.servers.values().flat_map(BTreeMap::keys).map(|id| id.namespace.clone()));
-        Some(Self { name: case.name(), surroundings, namespaces, objects, live: Vec::new() })
+        Some(Self { name: case.name(), surroundings, namespaces, objects, taken: Vec::new() })
     }
 
     /// A namespace of the case as it is called in the cluster.
@@ -169,7 +169,7 @@ impl Live {
             let kind = object["kind"].as_str().unwrap().to_owned();
             let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
             match create(client, Some(&namespace), &resource(OURS, "v1alpha1", &kind), object).await {
-                Ok(()) => self.live.push(manifest.clone()),
+                Ok(()) => self.taken.push(manifest.clone()),
                 Err(kube::Error::Api(status)) if status.is_invalid() => {}
                 Err(error) => panic!("{}: {error}", self.name),
             }
@@ -177,7 +177,7 @@ impl Live {
     }
 
     fn refused(&self) -> usize {
-        self.objects.len() - self.live.len()
+        self.objects.len() - self.taken.len()
     }
 
     /// Every namespace in an object is called as it is in the cluster.

@@ -72,8 +72,9 @@ impl Two {
 
 const NAMES: [&str; 2] = ["one", "two"];
 
+/// Its exit code once it has ended.
 async fn ended(stage: &Stage, operator: &mut Operator) -> Option<i32> {
-    stage.until_some("the operator ends", async || operator.ended()).await
+    stage.until_some("the operator ends", async || operator.ended()).await.code()
 }
 
 #[tokio::test(flavor = "multi_thread")]

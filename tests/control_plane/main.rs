@@ -7,6 +7,7 @@
 mod cel;
 mod cluster;
 mod drift;
+mod failover;
 mod faults;
 mod golden;
 mod kubelet;
@@ -15,7 +16,9 @@ mod life;
 mod neighbours;
 mod operator;
 mod rotation;
+mod scale;
 mod smoke;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+mod trouble;

@@ -1,21 +1,25 @@
 //! A namespace with an operator that looks after it, a kubelet that runs its gateways, and MCP servers behind them.
 
-use crate::cluster::ControlPlane;
+use crate::cluster::{ControlPlane, PATIENCE};
 use crate::kubelet::Kubelet;
 use crate::operator::Operator;
 use crate::support::upstream::McpServer;
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 /// Servers have addresses from here on; pods have others.
 static NEXT_SERVER: AtomicU8 = AtomicU8::new(1);
+
+/// Somewhat before [`PATIENCE`], so that what there is instead can be told.
+const LOSES_PATIENCE: Duration = PATIENCE.saturating_sub(Duration::from_secs(2));
 
 /// The port of every server.
 const SERVER_PORT: u16 = 3000;
@@ -43,6 +47,26 @@ impl Stage {
         let client = cluster.client();
         let kubelet = Kubelet::start(&client, &namespace);
         Self { cluster, namespace, client, kubelet, operator: None }
+    }
+
+    /// The same for all namespaces, by `deploy/rbac/cluster.yaml`.
+    pub async fn cluster_operator_account(&self, name: &str) -> PathBuf {
+        let roles = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac/cluster.yaml")).unwrap();
+        let roles =
+            roles.replace("mcp-system", &self.namespace).replace("name: mcp-operator", &format!("name: {name}"));
+        for document in roles.split("\n---\n") {
+            let manifest: Value = serde_saphyr::from_str(document).unwrap();
+            let kind = manifest["kind"].as_str().unwrap();
+            let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
+            if kind.starts_with("Cluster") {
+                let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
+                let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+                api.create(&PostParams::default(), &object).await.unwrap();
+            } else {
+                self.apply(&manifest).await;
+            }
+        }
+        self.cluster.kubeconfig_for(&self.namespace, name).await
     }
 
     /// The operator, as which a service account with the roles of `deploy/rbac/namespace.yaml`, and no others, acts.
@@ -123,7 +147,7 @@ impl Stage {
             last = all;
             found
         });
-        let found = tokio::time::timeout(crate::cluster::PATIENCE - std::time::Duration::from_secs(2), waiting).await;
+        let found = tokio::time::timeout(LOSES_PATIENCE, waiting).await;
         found.unwrap_or_else(|_| panic!("{kind} {name}: not {told}, but {last:#?}"))
     }
 
@@ -160,13 +184,6 @@ impl Stage {
         server
     }
 
-    /// Applies a gateway with a policy that lets everybody in, a backend for a Service, and a route between them, all of this name.
-    pub async fn gateway_with_route(&self, name: &str, gateway_spec: Value) {
-        self.apply(&gateway(name, gateway_spec)).await;
-        self.apply(&backend(name, name)).await;
-        self.apply(&route(name, name, &[name])).await;
-    }
-
     /// Where clients find the gateway, at each of its running pods.
     pub fn addresses(&self, gateway: &str) -> Vec<SocketAddr> {
         let pods = self.kubelet.pods(&format!("mcpgw-{gateway}-"));
@@ -187,7 +204,8 @@ pub const CLIENT_PORT: u16 = 8080;
 
 const OURS: &str = "gateway.mcp-operator.dev/v1alpha1";
 
-/// A gateway with one listener and no authentication.
+/// A gateway with one listener, and this spec besides.
+#[expect(clippy::needless_pass_by_value, reason = "specs are written where they are used")]
 pub fn gateway(name: &str, more: Value) -> Value {
     let mut spec = json!({"listeners": [{"name": "http", "port": CLIENT_PORT, "protocol": "HTTP"}]});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -36,6 +36,8 @@ pub enum Fault {
     Unschedulable,
     /// Its image is not to be had.
     ImagePull,
+    /// A container cannot be created: it names a Secret that there is not.
+    Create,
     /// Its process ends as soon as it starts.
     Crash,
 }
@@ -54,7 +56,7 @@ struct Shared {
     servers: Mutex<BTreeMap<String, (String, McpServer)>>,
     /// By a part of the pod's name.
     faults: Mutex<BTreeMap<String, Fault>>,
-    /// Mounts that are not refreshed, as if the kubelet had not come to it yet.
+    /// Pods that are not looked at, as if the kubelet had not come to it yet.
     frozen: Mutex<BTreeSet<String>>,
 }
 
@@ -106,11 +108,11 @@ impl Kubelet {
     pub fn logs(&self, part: &str) -> String {
         let running = self.shared.running.lock();
         let named = running.iter().filter(|(name, _)| name.contains(part));
-        named.map(|(name, pod)| format!("--- {name}\n{}", pod.log())).collect()
+        named.map(|(name, pod)| format!("--- {name}\n{}", pod.log())).collect::<Vec<_>>().concat()
     }
 
-    /// Whether the mounts of pods whose name contains `part` stay as they are.
-    pub fn freeze_mounts(&self, part: &str, frozen: bool) {
+    /// Whether pods whose name contains `part` are left alone, and so stay what they were last seen to be.
+    pub fn freeze(&self, part: &str, frozen: bool) {
         let mut parts = self.shared.frozen.lock();
         if frozen {
             parts.insert(part.to_owned())
@@ -149,6 +151,9 @@ impl Shared {
         self.servers.lock().retain(|name, _| names.contains(name));
         for pod in pods {
             let name = pod.name_any();
+            if self.frozen.lock().iter().any(|part| name.contains(part.as_str())) {
+                continue;
+            }
             if pod.metadata.deletion_timestamp.is_some() {
                 self.leave(&api, &name).await?;
                 continue;
@@ -240,15 +245,12 @@ impl Shared {
     async fn keep_running(&self, api: &Api<Pod>, pod: &Pod, name: &str) -> Result<(), kube::Error> {
         let volumes = volumes::fetch(&self.client, &self.namespace, pod).await?;
         let Some(volumes) = volumes else { return Ok(()) };
-        let frozen = self.frozen.lock().iter().any(|part| name.contains(part.as_str()));
         let (address, probe, restarts, started) = {
             let mut running = self.running.lock();
             let entry = running.entry(name.to_owned());
             let started = matches!(entry, std::collections::btree_map::Entry::Vacant(_));
             let running = entry.or_insert_with(|| Running::new(pod, new_address()));
-            if started || !frozen {
-                running.mount(&volumes);
-            }
+            running.mount(&volumes);
             running.keep_alive();
             (running.address.clone(), running.probe(), running.restarts, started)
         };
@@ -268,12 +270,14 @@ fn condition(type_: &str, holds: bool, reason: &str, message: &str) -> Value {
 
 fn fault_status(fault: Fault) -> Value {
     let waiting = |reason: &str, message: &str, restarts: u32| {
+        let last = if restarts > 0 { json!({"terminated": {"exitCode": 2, "reason": "Error"}}) } else { json!({}) };
         json!({
             "phase": "Pending",
             "conditions": [condition("PodScheduled", true, "", ""), condition("Ready", false, "ContainersNotReady", "")],
             "containerStatuses": [{
                 "name": "gateway", "ready": false, "restartCount": restarts, "image": "", "imageID": "",
                 "state": {"waiting": {"reason": reason, "message": message}},
+                "lastState": last,
             }],
         })
     };
@@ -283,6 +287,7 @@ fn fault_status(fault: Fault) -> Value {
             "conditions": [condition("PodScheduled", false, "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")],
         }),
         Fault::ImagePull => waiting("ImagePullBackOff", "Back-off pulling image \"nowhere/none:1\"", 0),
+        Fault::Create => waiting("CreateContainerConfigError", "secret \"settings\" not found", 0),
         Fault::Crash => waiting("CrashLoopBackOff", "back-off 10s restarting failed container", 3),
     }
 }

@@ -57,9 +57,9 @@ impl Running {
         let port = match &probe.port {
             IntOrString::Int(port) => u16::try_from(*port).unwrap(),
             IntOrString::String(name) => {
-                let ports = container.ports.iter().flatten();
-                let named = ports.filter(|port| port.name.as_ref() == Some(name)).map(|port| port.container_port);
-                u16::try_from(named.last().expect("the named port")).unwrap()
+                let mut ports = container.ports.iter().flatten();
+                let named = ports.find(|port| port.name.as_ref() == Some(name)).expect("the named port");
+                u16::try_from(named.container_port).unwrap()
             }
         };
         let probe = (port, probe.path.clone().unwrap_or_default());
@@ -98,18 +98,9 @@ impl Running {
             self.restarts += 1;
         }
         let log = File::options().create(true).append(true).open(self.home.path().join("log")).unwrap();
-        let mut words = self.arguments.iter();
-        let program = match words.next().map(String::as_str) {
-            Some("mcp-gateway" | "/mcp-gateway" | "/usr/bin/mcp-gateway" | "/usr/local/bin/mcp-gateway") => {
-                env!("CARGO_BIN_EXE_mcp-gateway")
-            }
-            // The image's entry point is the gateway.
-            _ => {
-                words = self.arguments.iter();
-                env!("CARGO_BIN_EXE_mcp-gateway")
-            }
-        };
-        let child = Command::new(program)
+        // The image's entry point is the gateway, whether the pod names it or not.
+        let words = self.arguments.iter().skip_while(|word| word.ends_with("mcp-gateway"));
+        let child = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
             .args(words)
             .env_clear()
             .envs(self.environment.iter().cloned())

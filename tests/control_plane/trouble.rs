@@ -1,0 +1,170 @@
+//! What is wrong with pods and with objects: each thing is told apart, with the way out, and is over once its cause is.
+
+use crate::kubelet::Fault;
+use crate::stage::{Stage, gateway};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpListener};
+
+/// The message of a condition must name all of these.
+fn names(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_pods_from_running_is_told_apart() {
+    let stage = Stage::new("pods").await;
+    let faults: [(Fault, &str, &[&str]); 4] = [
+        (Fault::Unschedulable, "PodsNotScheduled", &["pod mcpgw-tools-", "1 Insufficient cpu", "add nodes"]),
+        (Fault::ImagePull, "ImagePullFailed", &["pod mcpgw-tools-", "mcp-gateway", "imagePullSecrets"]),
+        (Fault::Create, "ContainersNotCreated", &["pod mcpgw-tools-", "secret \"settings\" not found"]),
+        (
+            Fault::Crash,
+            "ContainersCrashing",
+            &["pod mcpgw-tools-", "exit code 2", "kubectl logs --previous mcpgw-tools-"],
+        ),
+    ];
+    stage.kubelet.fault("mcpgw-tools", Some(faults[0].0));
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    for (fault, reason, parts) in faults {
+        stage.kubelet.fault("mcpgw-tools", Some(fault));
+        names(&stage.until("MCPGateway", "tools", &format!("Ready=False {reason}")).await, parts);
+        names(&stage.until("MCPGateway", "tools", &format!("Programmed=False {reason}")).await, parts);
+    }
+    stage.kubelet.fault("mcpgw-tools", None);
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    let told = stage.events("tools").await;
+    for (_, reason, _) in faults {
+        assert!(told.iter().any(|event| event == reason), "{reason}: {told:?}");
+    }
+    stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": 0}})).await;
+    names(&stage.until("MCPGateway", "tools", "Ready=False NoPods").await, &["raise spec.replicas"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_a_gateway_refuses_says_why_and_the_last_good_one_stays() {
+    let stage = Stage::new("refused").await;
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    let (pod, address) = stage.kubelet.pods("mcpgw-tools-").remove(0);
+    let taken = TcpListener::bind(SocketAddr::new(address.parse().unwrap(), 9000)).unwrap();
+    let more = json!([
+        {"name": "http", "port": 8080, "protocol": "HTTP"},
+        {"name": "more", "port": 9000, "protocol": "HTTP"},
+    ]);
+    stage.apply(&gateway("tools", json!({"replicas": 1, "listeners": more}))).await;
+    let message = stage.until("MCPGateway", "tools", "Programmed=False GenerationRefused").await;
+    names(&message, &[&format!("pod {pod} refuses it"), "9000"]);
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+    assert!(tokio::net::TcpStream::connect(stage.addresses("tools")[0]).await.is_ok(), "the last good one is served");
+
+    drop(taken);
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_out_of_date_and_one_that_cannot_be_reached_are_told_apart() {
+    let stage = Stage::new("outdated").await;
+    stage.apply(&gateway("tools", json!({"replicas": 2}))).await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    let before = stage.get("MCPGateway", "tools").await.unwrap()["status"]["generation"].clone();
+    let (pod, _) = stage.kubelet.pods("mcpgw-tools-").remove(0);
+    // It hangs, and the kubelet has not noticed yet.
+    stage.kubelet.freeze(&pod, true);
+    stage.kubelet.signal(&pod, Signal::STOP);
+    stage.patch("MCPGateway", "tools", json!({"spec": {"sessions": {"idleTimeout": "2h"}}})).await;
+    let message = stage.until("MCPGateway", "tools", "Programmed=False ReplicasOutdated").await;
+    names(&message, &["is live on 1 of 2 pods", &format!("pod {pod} is still on {}", before.as_str().unwrap())]);
+    let message = stage.until("MCPGateway", "tools", "Programmed=False ChannelUnreachable").await;
+    names(&message, &[&format!("pod {pod}"), "admin channel", "NetworkPolicies"]);
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+
+    stage.kubelet.signal(&pod, Signal::CONT);
+    stage.kubelet.freeze(&pod, false);
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_somebody_else_is_left_alone() {
+    let stage = Stage::new("foreign").await;
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "mcpgw-tools", "labels": {"app.kubernetes.io/managed-by": "mcp-operator"}},
+        "data": {"theirs": "x"},
+    });
+    stage.apply(&theirs).await;
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    let message = stage.until("MCPGateway", "tools", "Programmed=False ObjectConflict").await;
+    names(&message, &["ConfigMap mcpgw-tools exists", "rename or delete it"]);
+    let standing = stage.get("v1/ConfigMap", "mcpgw-tools").await.unwrap();
+    assert_eq!((&standing["data"], &standing["metadata"]["ownerReferences"]), (&json!({"theirs": "x"}), &Value::Null));
+    stage.delete("v1/ConfigMap", "mcpgw-tools").await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+
+    // The gateway goes, and takes nothing along that is not its own.
+    stage.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mcpgw-other"}})).await;
+    stage.apply(&gateway("other", json!({"replicas": 1}))).await;
+    stage.until("MCPGateway", "other", "Programmed=False ObjectConflict").await;
+    stage.delete("MCPGateway", "other").await;
+    stage
+        .until_some("its account is gone", async || {
+            stage.get("v1/ServiceAccount", "mcpgw-other").await.is_none().then_some(())
+        })
+        .await;
+    assert!(stage.get("v1/ConfigMap", "mcpgw-other").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_refuses_is_told_with_its_words() {
+    let stage = Stage::new("invalid").await;
+    let overlay = json!({"spec": {"nodeSelector": {"disk": "not a label!"}}});
+    stage.apply(&gateway("tools", json!({"replicas": 1, "podTemplate": overlay}))).await;
+    let message = stage.until("MCPGateway", "tools", "Programmed=False PodTemplateInvalid").await;
+    names(&message, &["Deployment mcpgw-tools", "nodeSelector", "correct spec.podTemplate"]);
+    stage.replace_spec("MCPGateway", "tools", gateway("tools", json!({"replicas": 1}))["spec"].clone()).await;
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+        "spec": {"hard": {"count/deployments.apps": "1"}},
+    });
+    stage.apply(&quota).await;
+    stage
+        .until_some("the quota counts", async || {
+            let quota = stage.get("v1/ResourceQuota", "none").await?;
+            (quota["status"]["used"]["count/deployments.apps"] == "1").then_some(())
+        })
+        .await;
+    stage.apply(&gateway("more", json!({"replicas": 1}))).await;
+    let message = stage.until("MCPGateway", "more", "Programmed=False Forbidden").await;
+    names(&message, &["Deployment mcpgw-more", "exceeded quota: none"]);
+    stage.delete("v1/ResourceQuota", "none").await;
+    stage.until("MCPGateway", "more", "Programmed=True Programmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_cannot_be_created_and_a_gateway_that_is_paused_from_the_start_say_so() {
+    let stage = Stage::new("quota").await;
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}},
+    });
+    stage.apply(&quota).await;
+    stage
+        .until_some("the quota counts", async || {
+            let quota = stage.get("v1/ResourceQuota", "none").await?;
+            (quota["status"]["hard"]["pods"] == "0").then_some(())
+        })
+        .await;
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    names(&stage.until("MCPGateway", "tools", "Ready=False ReplicaFailure").await, &["exceeded quota: none"]);
+
+    let mut paused = gateway("paused", json!({"replicas": 1}));
+    paused["metadata"]["annotations"] = json!({"gateway.mcp-operator.dev/paused": "true"});
+    stage.apply(&paused).await;
+    names(&stage.until("MCPGateway", "paused", "Programmed=False Paused").await, &["told to leave it alone"]);
+    assert!(stage.get("apps/v1/Deployment", "mcpgw-paused").await.is_none());
+}
