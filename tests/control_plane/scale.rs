@@ -171,7 +171,6 @@ async fn two_hundred_gateways_are_quiet_and_a_change_of_one_route_concerns_one()
             "mcpbackends/status" => {
                 name.strip_prefix('b').is_some_and(|number| number.parse::<usize>().unwrap() % GATEWAYS == 0)
             }
-            "events" => true,
             _ => false,
         };
         assert!(expected, "{write}");

@@ -94,6 +94,10 @@ fn event_type(before: Option<&Condition>, after: &Condition) -> Option<EventType
         }
         "True" if !before.as_ref().is_some_and(was) => {
             let was_broken = before.is_some_and(|before| before.status == "False");
+            // One generation after the other goes out, which is the usual course.
+            if before.is_some_and(|before| before.reason == Reason::ReplicasOutdated.as_str()) {
+                return None;
+            }
             let is_an_achievement = matches!(after.type_.as_str(), "Programmed" | "Verified");
             (was_broken || is_an_achievement).then_some(EventType::Normal)
         }
@@ -146,6 +150,7 @@ mod tests {
         let programmed = [condition("Programmed", "True", "Programmed", "")];
         let pushing = [condition("Programmed", "False", "ReplicasOutdated", "x")];
         assert_eq!(told(&programmed, &pushing), Vec::<String>::new());
+        assert_eq!(told(&pushing, &programmed), Vec::<String>::new());
         assert_eq!(told(&[], &[condition("Accepted", "True", "Accepted", "")]), Vec::<String>::new());
         assert_eq!(told(&[], &programmed), ["Normal Programmed Program Programmed"]);
         assert_eq!(told(&programmed, &[condition("Programmed", "Unknown", "Pending", "")]), Vec::<String>::new());
