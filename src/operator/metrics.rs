@@ -121,3 +121,30 @@ impl Metrics {
 fn outcome(well: bool) -> &'static str {
     if well { "ok" } else { "error" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_and_the_program_agree() {
+        let metrics = Metrics::new().unwrap();
+        // A metric with labels shows once it has a value.
+        metrics.worked("deploy", "ok");
+        metrics.applied("Service", true);
+        metrics.status_written("MCPGateway", true);
+        metrics.pushed("generation");
+        metrics.channel_failed("timeout");
+        metrics.watch_failed("pods");
+        metrics.waits("deploy", 0);
+        let page = metrics.render().unwrap();
+        let served: BTreeSet<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let document = include_str!("../../docs/metrics.md");
+        let documented: BTreeSet<&str> =
+            document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let ours = documented.into_iter().filter(|name| name.starts_with("mcp_operator_")).collect::<BTreeSet<_>>();
+        assert_eq!(served, ours);
+    }
+}

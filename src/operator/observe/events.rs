@@ -8,6 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// The API server refuses an Event whose note is longer than 1 kB.
 const MAX_NOTE_BYTES: usize = 1024;
 
+/// What follows from another condition, which has an Event of its own.
+const SEE_ACCEPTED: &str = "see Accepted";
+
 /// What passes by itself, in the usual course of things.
 const PASSING: &[Reason] = &[Reason::Pending, Reason::PodsStarting, Reason::ReplicasOutdated, Reason::NotAttached];
 
@@ -66,7 +69,8 @@ fn turned(before: &[Condition], after: &[Condition], place: &str) -> Vec<EventNo
         let Some(type_) = event_type(earlier, condition) else { continue };
         // One cause breaks several conditions, and is told once.
         let cause = (condition.reason.as_str(), condition.message.as_str());
-        if type_ == EventType::Warning && told.contains(&cause) {
+        let is_told = told.contains(&cause) || condition.message.ends_with(SEE_ACCEPTED);
+        if type_ == EventType::Warning && is_told {
             continue;
         }
         told.push(cause);
@@ -131,6 +135,11 @@ mod tests {
         ];
         assert_eq!(told(&[], &broken), ["Warning ImagePullFailed Program not Programmed: pod a"]);
         assert_eq!(told(&broken, &broken), Vec::<String>::new());
+        let refused = [
+            condition("Accepted", "False", "Invalid", "no"),
+            condition("Programmed", "False", "Invalid", "the gateway is not accepted; see Accepted"),
+        ];
+        assert_eq!(told(&[], &refused), ["Warning Invalid Translate not Accepted: no"]);
     }
 
     #[test]
