@@ -12,8 +12,8 @@ pub(super) enum ApiError {
     #[error("{}", told(.0))]
     Kube(#[from] kube::Error),
     /// Nobody answered.
-    #[error("the API server did not answer within {} s", DEADLINE.as_secs())]
-    Deadline,
+    #[error("the API server did not answer within {} s", .0.as_secs())]
+    Deadline(Duration),
 }
 
 impl ApiError {
@@ -44,8 +44,16 @@ fn told(error: &kube::Error) -> String {
 
 /// Waits for a call, but not for ever.
 pub(super) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(DEADLINE, call).await {
+    within_time(DEADLINE, call).await
+}
+
+/// Waits for a call that must not take longer than this.
+pub(super) async fn within_time<T>(
+    deadline: Duration,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(deadline, call).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(ApiError::Deadline),
+        Err(_) => Err(ApiError::Deadline(deadline)),
     }
 }

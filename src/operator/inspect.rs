@@ -137,7 +137,7 @@ pub async fn collect(query: &Query) -> Result<Inspected, InspectError> {
     };
     let server = address(&config.cluster_url);
     let client = Client::try_from(config).map_err(|error| InspectError::Kubeconfig(innermost(&error)))?;
-    Lists { client, server, namespace }.all().await
+    Box::pin(Lists { client, server, namespace }.all()).await
 }
 
 async fn config(query: &Query) -> Result<Config, InspectError> {
@@ -228,7 +228,7 @@ impl Lists {
             };
         }
         match error {
-            ApiError::Deadline => InspectError::Silent { server },
+            ApiError::Deadline(_) => InspectError::Silent { server },
             ApiError::Kube(error @ (kube::Error::Service(_) | kube::Error::HyperError(_))) => {
                 InspectError::Unreachable { server, why: innermost(error) }
             }
@@ -340,7 +340,7 @@ mod tests {
             };
             (200, page)
         });
-        let seen = lists.all().await.unwrap();
+        let seen = Box::pin(lists.all()).await.unwrap();
         let policies: Vec<(String, bool)> =
             seen.auth_policies.iter().map(|policy| (policy.id.to_string(), policy.object.is_ok())).collect();
         assert_eq!(policies, [("team/a".to_owned(), true), ("team/b".to_owned(), false)]);
@@ -380,7 +380,7 @@ mod tests {
         let service =
             tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let lists = Lists { client: Client::new(service, "default"), server: "https://a".into(), namespace: None };
-        assert!(matches!(lists.all().await, Err(InspectError::Silent { .. })));
+        assert!(matches!(Box::pin(lists.all()).await, Err(InspectError::Silent { .. })));
     }
 
     #[tokio::test]
@@ -391,7 +391,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let query =
                 Query { kubeconfig: Some(path.clone()), context: context.map(str::to_owned), ..Query::default() };
-            async move { collect(&query).await.unwrap_err().to_string() }
+            async move { Box::pin(collect(&query)).await.unwrap_err().to_string() }
         };
         let malformed = told("apiVersion: v1\nusers: [{name: a, user: {token: s3cret]\n", None).await;
         assert!(malformed.starts_with("cannot use the kubeconfig: it cannot be parsed at line "), "{malformed}");

@@ -4,6 +4,7 @@ use crate::kubelet::Fault;
 use crate::stage::{Stage, backend, gateway, open, route};
 use crate::support::mcp::LegacyClient;
 use serde_json::{Value, json};
+use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_appear_statuses_become_true_step_by_step_and_everything_goes_with_the_gateway() {
@@ -17,6 +18,13 @@ async fn objects_appear_statuses_become_true_step_by_step_and_everything_goes_wi
     stage.until("MCPGateway", "tools", "Ready=False PodsNotScheduled").await;
     stage.until("MCPGateway", "tools", "Programmed=False PodsNotScheduled").await;
     assert_owned(&stage, "tools").await;
+
+    let (told, well) = status_command(&stage);
+    assert!(
+        told.contains("mcpgateway/tools") && told.contains("PodsNotScheduled (Programmed, Ready: False)"),
+        "{told}"
+    );
+    assert!(!well);
 
     // A backend that no route names, then a route that nothing lets clients into, then a policy.
     stage.apply(&backend("tools", "tools")).await;
@@ -45,6 +53,9 @@ async fn objects_appear_statuses_become_true_step_by_step_and_everything_goes_wi
         assert_eq!(client.tools().await, ["echo", "wait"]);
     }
     stage.until("MCPRoute", "tools", "CatalogComplete=True CatalogComplete").await;
+    let (told, well) = status_command(&stage);
+    assert!(told.contains("Serving 1 route on 2 pods") && !told.contains("WHAT IS WRONG"), "{told}");
+    assert!(well, "{told}");
 
     let status = &stage.get("MCPGateway", "tools").await.unwrap()["status"];
     assert_eq!(status["programmedReplicas"], 2);
@@ -80,6 +91,16 @@ async fn objects_appear_statuses_become_true_step_by_step_and_everything_goes_wi
         .await;
     stage.until("MCPRoute", "tools", "Accepted=False NoMatchingParent").await;
     stage.until("MCPBackend", "tools", "Verified=Unknown NotAttached").await;
+}
+
+/// What `kubectl mcp status` says, and whether it finds everything well.
+fn status_command(stage: &Stage) -> (String, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-mcp"))
+        .args(["status", "--fail", "--full", "-n", &stage.namespace, "--kubeconfig"])
+        .arg(stage.cluster.kubeconfig())
+        .output()
+        .unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.success())
 }
 
 /// Kinds of which a gateway has objects.

@@ -60,7 +60,8 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     }
     // No other piece of work is about this gateway now.
     let mut gateway = context.deployments.gateways.lock().remove(id).unwrap_or_default();
-    let step = Step { context, id, owner: &owner, world: &world, snapshot, infra, pods: &pods };
+    let step =
+        Step { context, target, id, owner: &owner, world: &world, snapshot, infra, pods: &pods, standing: &standing };
     let done = Box::pin(step.take(&mut gateway)).await;
     let generation = gateway.made.as_ref().map(|made| made.hash.clone()).or_else(|| standing.generation.clone());
     context.deployments.gateways.lock().insert(id.clone(), gateway);
@@ -76,12 +77,14 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
 /// One piece of work on a gateway.
 struct Step<'a> {
     context: &'a Arc<Context>,
+    target: &'a Target,
     id: &'a ObjectId,
     owner: &'a OwnerReference,
     world: &'a World,
     snapshot: &'a Snapshot,
     infra: &'a GatewayInfra,
     pods: &'a Addresses,
+    standing: &'a Standing,
 }
 
 impl Step<'_> {
@@ -100,6 +103,9 @@ impl Step<'_> {
         };
         let kept = keeper.keys(gateway.kept.take()).await?;
         let made = self.generation(gateway.made.take(), &kept).await?;
+        // Said before pods can report it: until then they are out of date, and never ahead.
+        let standing = Standing { generation: Some(made.hash.clone()), ..self.standing.clone() };
+        self.context.note(self.target, standing);
         // Pods have it in a moment; what is applied below is what new pods begin with.
         self.push(&kept, &made);
         let next_look = keeper.next_look(&kept.keys);

@@ -1,7 +1,7 @@
 //! Taking, renewing and giving back the lease.
 
-use super::{LEASE, LOOK, Leadership, RENEW};
-use crate::operator::client::{ApiError, within};
+use super::{CALL, LEASE, LOOK, Leadership, RENEW};
+use crate::operator::client::{ApiError, within_time};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
@@ -83,19 +83,19 @@ impl Election {
             return Ok(());
         }
         self.leadership.end();
-        let Some(mut lease) = within(self.api.get_opt(&self.name)).await? else { return Ok(()) };
+        let Some(mut lease) = within_time(CALL, self.api.get_opt(&self.name)).await? else { return Ok(()) };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_ref() != Some(&self.identity) {
             return Ok(());
         }
         spec.holder_identity = None;
-        within(self.api.replace(&self.name, &PostParams::default(), &lease)).await.map(drop)
+        within_time(CALL, self.api.replace(&self.name, &PostParams::default(), &lease)).await.map(drop)
     }
 
     /// Takes or renews the lease; false when another has it.
     async fn attempt(&mut self, now: Instant) -> Result<bool, ApiError> {
-        let Some(mut lease) = within(self.api.get_opt(&self.name)).await? else {
-            return settle(within(self.api.create(&PostParams::default(), &self.first())).await);
+        let Some(mut lease) = within_time(CALL, self.api.get_opt(&self.name)).await? else {
+            return settle(within_time(CALL, self.api.create(&PostParams::default(), &self.first())).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
@@ -111,7 +111,7 @@ impl Election {
         }
         lease.spec = Some(self.claim(&spec, is_ours));
         // With the version that was read: of two who try, one succeeds.
-        settle(within(self.api.replace(&self.name, &PostParams::default(), &lease)).await)
+        settle(within_time(CALL, self.api.replace(&self.name, &PostParams::default(), &lease)).await)
     }
 
     fn first(&self) -> Lease {

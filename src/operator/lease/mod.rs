@@ -25,6 +25,9 @@ pub(super) const LEADS: Duration = Duration::from_secs(10);
 /// How often a leader renews: it may fail twice.
 pub(super) const RENEW: Duration = Duration::from_secs(3);
 
+/// The longest that one call about the lease may take: a leader has time for a second one before its time is over.
+const CALL: Duration = Duration::from_secs(4);
+
 /// How often those who do not lead look, and how soon a failure is repeated.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 

@@ -19,6 +19,7 @@ mod route;
 pub(super) mod seen;
 mod servers;
 mod text;
+mod unreadable;
 mod workload;
 
 pub(super) use addresses::{of_http_route, of_ingress, of_service};
@@ -27,6 +28,7 @@ pub(super) use gateway::gateway_status;
 pub(super) use pods::is_ready;
 pub(super) use policy::policy_status;
 pub(super) use route::route_status;
+pub(super) use unreadable::Unreadable;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -8,7 +8,7 @@ use super::client::ApiError;
 use super::context::Context;
 use super::metrics::Metrics;
 use super::observe::events::{self as turns, EventNote};
-use super::observe::{Stamp, backend_status, gateway_status, is_news, policy_status, route_status};
+use super::observe::{Stamp, Unreadable, backend_status, gateway_status, is_news, policy_status, route_status};
 use super::queue::{Done, SOON};
 use super::target::{Kind, Target};
 use super::watch::Guarded;
@@ -59,82 +59,78 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
 
 async fn gateway(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let (Some(plan), Some(standing)) = (world.plan.gateways.get(&target.id), context.deployments.standing(target))
-    else {
-        return context.skip(target, context.caches.gateways.get(&target.id).is_none());
+    let seen = context.deployments.standing(target).map(|standing| context.see_gateway(target, standing));
+    let compose = |before: &_, stamp: &Stamp| {
+        Some(gateway_status(world.plan.gateways.get(&target.id)?, seen.as_ref()?, before, stamp))
     };
-    let seen = context.see_gateway(target, standing);
-    let compose = |before: &_, stamp: &Stamp| gateway_status(plan, &seen, before, stamp);
     context.publish(&context.caches.gateways, target, compose, turns::of_gateway).await
 }
 
 async fn backend(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let (Some(plan), Some(standing)) = (world.plan.backends.get(&target.id), context.deployments.standing(target))
-    else {
-        return context.skip(target, context.caches.backends.get(&target.id).is_none());
+    let standing = context.deployments.standing(target);
+    let seen = standing.map(|standing| context.see_backend(target, &world.inputs, standing));
+    let compose = |before: &_, stamp: &Stamp| {
+        let plan = world.plan.backends.get(&target.id)?;
+        let gateways = context.see_gateways(&plan.gateways);
+        Some(backend_status(&target.id, plan, seen.as_ref()?, &gateways, before, stamp))
     };
-    let seen = context.see_backend(target, &world.inputs, standing);
-    let gateways = context.see_gateways(&plan.gateways);
-    let compose = |before: &_, stamp: &Stamp| backend_status(&target.id, plan, &seen, &gateways, before, stamp);
     context.publish(&context.caches.backends, target, compose, turns::of_backend).await
 }
 
 async fn route(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let (Some(route), Some(plan)) = (world.inputs.routes.get(&target.id), world.plan.routes.get(&target.id)) else {
-        return context.skip(target, context.caches.routes.get(&target.id).is_none());
+    let compose = |before: &_, stamp: &Stamp| {
+        let parents = &world.inputs.routes.get(&target.id)?.spec.parent_refs;
+        let plan = world.plan.routes.get(&target.id)?;
+        let gateways = context.see_gateways(plan.parents.iter().map(|parent| &parent.gateway));
+        Some(route_status(&target.id, parents, &world.plan, &gateways, before, stamp))
     };
-    let gateways = context.see_gateways(plan.parents.iter().map(|parent| &parent.gateway));
-    let parents = &route.spec.parent_refs;
-    let compose = |before: &_, stamp: &Stamp| route_status(&target.id, parents, &world.plan, &gateways, before, stamp);
     context.publish(&context.caches.routes, target, compose, turns::of_route).await
 }
 
 async fn policy(context: &Context, target: &Target) -> Result<(), ApiError> {
     let world = context.world();
-    let Some(plan) = world.plan.auth_policies.get(&target.id) else {
-        return context.skip(target, context.caches.auth_policies.get(&target.id).is_none());
-    };
-    let compose = |before: &_, stamp: &Stamp| policy_status(plan, before, stamp);
+    let compose =
+        |before: &_, stamp: &Stamp| Some(policy_status(world.plan.auth_policies.get(&target.id)?, before, stamp));
     context.publish(&context.caches.auth_policies, target, compose, turns::of_policy).await
 }
 
 impl Context {
-    /// There is nothing to say of it yet, or not any more.
-    #[expect(clippy::unnecessary_wraps, reason = "it stands where statuses are published")]
-    fn skip(&self, target: &Target, is_gone: bool) -> Result<(), ApiError> {
-        if is_gone {
-            self.publisher.writer.forget(target);
-        }
-        Ok(())
-    }
-
-    /// Writes the status if it is news, and then tells of what turned.
+    /// Writes the status if there is anything to say yet, and it is news; then tells of what turned.
     async fn publish<K>(
         &self,
         cache: &Guarded<K>,
         target: &Target,
-        compose: impl FnOnce(&K::Status, &Stamp) -> K::Status,
+        compose: impl FnOnce(&K::Status, &Stamp) -> Option<K::Status>,
         turned: fn(&K::Status, &K::Status) -> Vec<EventNote>,
     ) -> Result<(), ApiError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug,
         K::Status: Clone + Default + PartialEq + Serialize + DeserializeOwned,
     {
-        let Some(object) = cache.get(&target.id) else { return self.skip(target, true) };
-        // What cannot be read has no plan; its status stays what it was.
-        let Ok(object) = &object.0 else { return Ok(()) };
         let writer = &self.publisher.writer;
+        let Some(object) = cache.get(&target.id) else {
+            writer.forget(target);
+            return Ok(());
+        };
+        let object = match &object.0 {
+            Ok(object) => object,
+            Err(invalid) => {
+                let uid = invalid.metadata.uid.clone().unwrap_or_default();
+                let before: Unreadable = writer.last(target, &uid);
+                let stamp = Stamp::new(invalid.metadata.generation, &Time(Timestamp::now()));
+                let after = Unreadable::new(&invalid.error, &before, &stamp, target.kind != Kind::Route);
+                return if is_news(&before, &after) { writer.write::<K>(target, &uid, &after).await } else { Ok(()) };
+            }
+        };
         let before = writer.standing(target.kind, object);
         let stamp = Stamp::new(object.meta().generation, &Time(Timestamp::now()));
-        let after = compose(&before, &stamp);
-        if !is_news(&before, &after) {
-            return Ok(());
-        }
-        writer.write(target.kind, object, &after).await?;
+        let Some(after) = compose(&before, &stamp).filter(|after| is_news(&before, after)) else { return Ok(()) };
+        let uid = object.uid().unwrap_or_default();
+        writer.write::<K>(target, &uid, &after).await?;
         for note in turned(&before, &after) {
-            self.publisher.events.emit(target, &object.uid().unwrap_or_default(), note).await;
+            self.publisher.events.emit(target, &uid, note).await;
         }
         Ok(())
     }

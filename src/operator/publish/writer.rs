@@ -6,8 +6,8 @@ use crate::operator::client::{ApiError, within};
 use crate::operator::metrics::Metrics;
 use crate::operator::target::{Kind, Target};
 use kube::api::{Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -56,27 +56,37 @@ impl Writer {
         object.status().cloned().unwrap_or_default()
     }
 
-    /// Writes a status. Whoever calls this has seen that it differs from the standing one.
-    pub(in crate::operator) async fn write<K>(&self, kind: Kind, object: &K, status: &K::Status) -> Result<(), ApiError>
+    /// What was written last for the object with this uid, if anything was.
+    pub(in crate::operator) fn last<S: Default + DeserializeOwned>(&self, target: &Target, uid: &str) -> S {
+        let written = self.written.lock();
+        let last = written.get(target).filter(|last| last.uid == uid);
+        last.and_then(|last| serde_json::from_value(last.status.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Writes the status of the object with this uid. Whoever calls this has seen that it differs from the standing one.
+    pub(in crate::operator) async fn write<K>(
+        &self,
+        target: &Target,
+        uid: &str,
+        status: &impl Serialize,
+    ) -> Result<(), ApiError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug,
-        K::Status: Serialize,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
-        let target = target(kind, object);
         let status = serde_json::to_value(status).unwrap_or_default();
-        let uid = object.uid().unwrap_or_default();
         let patch = json!({
             "apiVersion": K::api_version(&()), "kind": K::kind(&()),
             // With its uid: of another object of this name nothing is known.
             "metadata": {"name": target.id.name, "namespace": target.id.namespace, "uid": uid},
             "status": status,
         });
-        let api: Api<K> = Api::namespaced(self.client.clone(), &target.id.namespace);
+        // An object that cannot be read as what it is has a status all the same.
+        let api: Api<DeserializeGuard<K>> = Api::namespaced(self.client.clone(), &target.id.namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patched = within(api.patch_status(&target.id.name, &params, &Patch::Apply(&patch))).await;
-        self.metrics.status_written(kind.as_str(), patched.is_ok());
+        self.metrics.status_written(target.kind.as_str(), patched.is_ok());
         let resource_version = patched?.resource_version().unwrap_or_default();
-        self.written.lock().insert(target, Written { resource_version, uid, status });
+        self.written.lock().insert(target.clone(), Written { resource_version, uid: uid.to_owned(), status });
         Ok(())
     }
 

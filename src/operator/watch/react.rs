@@ -45,6 +45,10 @@ impl Triggers {
         }) {
             self.world.notify_one();
         }
+        // Some are requests to the operator itself, of which translation knows nothing.
+        if matches!(kind, Kind::Gateway | Kind::Backend) && differ(change, |object| object.meta().annotations.clone()) {
+            self.deploy.add(Target::new(kind, change.id.clone()));
+        }
     }
 
     pub(super) fn of_namespace<K: ResourceExt>(&self, change: &Change<'_, K>) {
