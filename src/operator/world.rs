@@ -46,10 +46,11 @@ pub(super) async fn translate_forever(context: Arc<Context>) {
 
 async fn step(context: &Arc<Context>, data: &mut Data) -> Result<(), String> {
     // gather (client)
-    let mut inputs = gather::inputs(&context.caches, &context.options.scope, &context.options.server_kinds);
+    let mut inputs = gather::objects(&context.caches, &context.options.scope, &context.options.server_kinds);
     let named = gather::referenced(&inputs);
-    // Said before they are read, so that no change falls between the two.
-    context.triggers.refer_to(named.all());
+    // Said before any of it is looked at, so that no change falls between the two.
+    context.triggers.refer_to(named.data(), named.services.clone());
+    inputs.facts = gather::facts(&inputs.backends, &context.caches);
     data.refresh(&context.client, &context.caches, &named).await.map_err(|error| error.to_string())?;
     data.describe(&mut inputs.facts);
 

@@ -1,6 +1,7 @@
 //! Several operators, of which one leads: never two writers, and never none for long.
 
 use crate::cluster::ControlPlane;
+use crate::kubelet::Fault;
 use crate::operator::Operator;
 use crate::stage::{Stage, gateway};
 use rustix::process::Signal;
@@ -136,6 +137,42 @@ async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves
     println!("takeover after SIGTERM: {:.1} s", left.elapsed().as_secs_f64());
     two.scale(1).await;
     two.converges(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_replaces_the_pods_of_a_few_gateways_at_a_time() {
+    let stage = Stage::new("upgrade").await;
+    for number in 0..7 {
+        stage.apply(&gateway(&format!("g{number}"), json!({"replicas": 1}))).await;
+    }
+    for number in 0..7 {
+        stage.until("MCPGateway", &format!("g{number}"), "Programmed=True Programmed").await;
+    }
+    let mut stage = stage;
+    let mut old = stage.operator.take().unwrap();
+    old.signal(Signal::TERM);
+    assert_eq!(ended(&stage, &mut old).await, Some(0));
+
+    // Its image cannot be pulled: that shows at the first few, and the others go on as they are.
+    stage.kubelet.fault("new:2", Some(Fault::ImagePull));
+    let namespace = stage.namespace.clone();
+    let arguments = ["--watch-namespace", &namespace, "--namespace", &namespace, "--gateway-image", "new:2"];
+    stage.operator = Some(Operator::start(stage.cluster.kubeconfig(), &arguments));
+    let renewed = async || {
+        let mut renewed = 0;
+        for number in 0..7 {
+            let deployment = stage.get("apps/v1/Deployment", &format!("mcpgw-g{number}")).await.unwrap();
+            renewed += usize::from(deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "new:2");
+        }
+        renewed
+    };
+    stage.until_some("some are renewed", async || (renewed().await >= 5).then_some(())).await;
+    // Longer than the operator waits before it looks again.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(renewed().await, 5);
+
+    stage.kubelet.fault("new:2", None);
+    stage.until_some("all are renewed", async || (renewed().await == 7).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,10 @@ impl Child {
         Self { resource, id, object }
     }
 
+    pub(super) fn is_deployment(&self) -> bool {
+        self.resource.kind == "Deployment"
+    }
+
     fn key(&self) -> ChildKey {
         (self.resource.kind.clone(), self.id.clone())
     }
@@ -124,9 +128,9 @@ impl Applier {
         if live.is_some() && self.written.lock().get(owner).is_some_and(is_as_written) {
             return Ok(());
         }
-        let applied = match (child.resource.kind.as_str(), live) {
-            ("Deployment", live) => self.apply_deployment(child, live.as_ref()).await?,
-            (_, live) => self.patch(child, live.as_ref()).await?,
+        let applied = match (child.is_deployment(), live) {
+            (true, live) => self.apply_deployment(child, live.as_ref()).await?,
+            (false, live) => self.patch(child, live.as_ref()).await?,
         };
         let stands = Some(fingerprint(&applied.metadata));
         self.written.lock().entry(owner.to_owned()).or_default().insert(child.key(), Written { sent, stands });

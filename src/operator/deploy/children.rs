@@ -2,9 +2,8 @@
 
 use crate::operator::apply::{ApplyError, Child};
 use crate::operator::build::{BackendObjects, GatewayObjects, http_route_resource};
-use k8s_openapi::api::core::v1::Secret;
 
-/// Everything of a gateway. The keys are among it so that they are not taken for something left over.
+/// Everything of a gateway, but for its keys.
 pub(super) fn of_gateway(objects: &GatewayObjects) -> Result<Vec<Child>, ApplyError> {
     // Destructured without `..`, so that nothing that is built is forgotten.
     let GatewayObjects {
@@ -55,9 +54,4 @@ pub(super) fn of_backend(objects: &BackendObjects) -> Result<Vec<Child>, ApplyEr
         children.push(Child::of(budget)?);
     }
     Ok(children)
-}
-
-/// The keys of a gateway, which are kept and not applied.
-pub(super) fn kept(keys: &Secret) -> Result<Child, ApplyError> {
-    Child::of(keys)
 }

@@ -2,13 +2,14 @@
 
 use super::generation::{Made, deployed};
 use super::keys::{Keeper, Kept};
-use super::{DeployError, Owner, Standing, children, owner};
+use super::{DeployError, Owner, Standing, children, owner, rollouts};
 use crate::ir::channel::Endpoints;
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::GatewayInfra;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Endpoint, Snapshot};
+use crate::operator::apply::Child;
 use crate::operator::build;
 use crate::operator::context::Context;
 use crate::operator::fleet::Addresses;
@@ -18,7 +19,8 @@ use crate::operator::push::{CHANNEL_PORT, Desired};
 use crate::operator::queue::Done;
 use crate::operator::target::Target;
 use crate::operator::world::World;
-use crate::translate::naming::PEER_PORT;
+use crate::translate::naming::{PEER_PORT, gateway_objects};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,9 +116,23 @@ impl Step<'_> {
         gateway.kept = Some(kept);
         gateway.made = Some(made);
         let objects = build::gateway(self.infra, &payload?, &self.context.build(self.owner.clone()));
-        let children = children::of_gateway(&objects)?;
-        self.context.make_so(&self.id.namespace, self.owner, &children, &[children::kept(&keys)?]).await?;
-        Ok(Done::Again(next_look))
+        let waits = self.waits_for_others(&objects.deployment);
+        let all = children::of_gateway(&objects)?.into_iter();
+        let (mut later, now): (Vec<Child>, Vec<Child>) = all.partition(|child| waits && child.is_deployment());
+        later.push(Child::of(&keys)?);
+        self.context.make_so(&self.id.namespace, self.owner, &now, &later).await?;
+        Ok(Done::Again(if waits { rollouts::LOOK_AGAIN } else { next_look }))
+    }
+
+    /// Whether a new version of the operator would replace the pods, and enough others are being replaced already.
+    fn waits_for_others(&self, built: &Deployment) -> bool {
+        let (deployments, wanted) = (&self.context.caches.deployments, &self.context.options.gateway_image);
+        let live =
+            |gateway: &ObjectId| deployments.get(&ObjectId::new(&gateway.namespace, gateway_objects(&gateway.name)));
+        let is_upgrade = self.infra.image.is_none()
+            && live(self.id).is_some_and(|live| rollouts::image(&live) != rollouts::image(built));
+        let is_over = |other: &ObjectId| live(other).is_none_or(|live| rollouts::is_rolled_out(&live, wanted));
+        is_upgrade && !self.context.deployments.rollouts.admits(self.id, is_over)
     }
 
     /// The generation to serve: the one before if nothing changed.

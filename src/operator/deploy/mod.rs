@@ -9,6 +9,7 @@ mod error;
 mod gateway;
 mod generation;
 mod keys;
+mod rollouts;
 
 use super::apply::Child;
 use super::context::Context;
@@ -24,6 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use parking_lot::Mutex;
+use rollouts::Rollouts;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ use std::sync::Arc;
 pub(super) struct Deployments {
     standing: Mutex<HashMap<Target, Standing>>,
     gateways: Mutex<HashMap<ObjectId, Gateway>>,
+    rollouts: Rollouts,
 }
 
 /// How the deployment of one object stands.
@@ -113,7 +116,7 @@ impl Context {
         }
     }
 
-    /// Makes everything so that there should be, and deletes what else the owner has, but for what is kept.
+    /// Makes everything so that there should be now, and deletes what else the owner has, but for what is kept.
     async fn make_so(
         &self,
         namespace: &str,

@@ -43,7 +43,7 @@ impl Data {
         caches: &Caches,
         named: &Referenced,
     ) -> Result<(), ApiError> {
-        let Referenced { secrets, config_maps } = named;
+        let Referenced { secrets, config_maps, services: _ } = named;
         self.secrets.retain(|id, read| is_current(id, read, secrets, &caches.secrets));
         self.config_maps.retain(|id, read| is_current(id, read, config_maps, &caches.config_maps));
         let new = |id: &&ObjectId| !self.secrets.contains_key(*id) && caches.secrets.get(id).is_some();

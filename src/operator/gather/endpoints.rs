@@ -3,7 +3,7 @@
 use crate::api::McpBackend;
 use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::Endpoint;
-use crate::operator::watch::Caches;
+use crate::operator::watch::{Caches, SERVICE_NAME};
 use crate::translate::facts;
 use crate::translate::naming::backend_objects;
 use k8s_openapi::api::core::v1::Service;
@@ -11,9 +11,6 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// The label that names a slice's Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The Services that backends name, with the ready addresses behind each of their ports.
 pub(super) fn services(

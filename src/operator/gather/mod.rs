@@ -8,6 +8,7 @@ pub(super) use data::Data;
 
 use super::scope::Scope;
 use super::watch::{Caches, Guarded};
+use crate::api::McpBackend;
 use crate::ir::ids::ObjectId;
 use crate::translate::Inputs;
 use crate::translate::facts::{Cluster, Facts, GroupKind, Mode};
@@ -15,27 +16,19 @@ use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-/// The world as it is known now, but for what has to be read by name.
-pub(super) fn inputs(caches: &Caches, scope: &Scope, server_kinds: &BTreeSet<GroupKind>) -> Inputs {
+/// Our own objects as they are known now.
+pub(super) fn objects(caches: &Caches, scope: &Scope, server_kinds: &BTreeSet<GroupKind>) -> Inputs {
     let (auth_policies, unreadable_policies) = readable(&caches.auth_policies);
     let gateways = readable(&caches.gateways).0;
     let backends = readable(&caches.backends).0;
     let routes = readable(&caches.routes).0;
-    let services = endpoints::services(&backends, caches);
     Inputs {
         mode: Mode::Cluster(Cluster {
             namespaced: *scope != Scope::Cluster,
             server_kinds: server_kinds.clone(),
             gateway_api: caches.has_gateway_api.load(Ordering::Relaxed),
         }),
-        facts: Facts {
-            namespaces: namespaces(caches),
-            secrets: BTreeMap::new(),
-            config_maps: BTreeMap::new(),
-            services,
-            pods: endpoints::of_pods(&backends, caches),
-            servers: caches.servers.facts(),
-        },
+        facts: Facts::default(),
         gateways,
         backends,
         routes,
@@ -44,7 +37,19 @@ pub(super) fn inputs(caches: &Caches, scope: &Scope, server_kinds: &BTreeSet<Gro
     }
 }
 
-/// The Secrets and `ConfigMap`s that the world names.
+/// What there is besides, as it is known now, but for what has to be read by name.
+pub(super) fn facts(backends: &BTreeMap<ObjectId, McpBackend>, caches: &Caches) -> Facts {
+    Facts {
+        namespaces: namespaces(caches),
+        secrets: BTreeMap::new(),
+        config_maps: BTreeMap::new(),
+        services: endpoints::services(backends, caches),
+        pods: endpoints::of_pods(backends, caches),
+        servers: caches.servers.facts(),
+    }
+}
+
+/// What of others the world names.
 pub(super) fn referenced(inputs: &Inputs) -> names::Referenced {
     names::referenced(inputs)
 }

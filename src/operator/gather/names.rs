@@ -4,6 +4,7 @@ use crate::api::McpBackendSpec;
 use crate::api::pod::{EnvFromSource, EnvVar};
 use crate::ir::ids::ObjectId;
 use crate::translate::Inputs;
+use crate::translate::naming::backend_objects;
 use std::collections::BTreeSet;
 
 /// What has to be read by name.
@@ -11,6 +12,8 @@ use std::collections::BTreeSet;
 pub(in crate::operator) struct Referenced {
     pub(in crate::operator) secrets: BTreeSet<ObjectId>,
     pub(in crate::operator) config_maps: BTreeSet<ObjectId>,
+    /// Services whose addresses are looked at: those that backends name, and those of the pods that the operator runs.
+    pub(in crate::operator) services: BTreeSet<ObjectId>,
 }
 
 pub(super) fn referenced(inputs: &Inputs) -> Referenced {
@@ -22,13 +25,16 @@ pub(super) fn referenced(inputs: &Inputs) -> Referenced {
         }
     }
     for (id, backend) in &inputs.backends {
-        named.of_backend(&id.namespace, &backend.spec);
+        named.of_backend(id, &backend.spec);
     }
     named
 }
 
 impl Referenced {
-    fn of_backend(&mut self, namespace: &str, spec: &McpBackendSpec) {
+    fn of_backend(&mut self, id: &ObjectId, spec: &McpBackendSpec) {
+        let namespace = &id.namespace;
+        let service = spec.service.as_ref().map(|service| service.name.clone());
+        self.services.insert(ObjectId::new(namespace, service.unwrap_or_else(|| backend_objects(&id.name))));
         if let Some(header) = &spec.auth.header {
             self.secret(namespace, &header.value_from.secret_key_ref.name);
         }
@@ -66,8 +72,8 @@ impl Referenced {
         self.secrets.insert(ObjectId::new(namespace, name));
     }
 
-    /// All of them, of whichever kind.
-    pub(in crate::operator) fn all(&self) -> BTreeSet<ObjectId> {
+    /// Secrets and `ConfigMap`s.
+    pub(in crate::operator) fn data(&self) -> BTreeSet<ObjectId> {
         self.secrets.union(&self.config_maps).cloned().collect()
     }
 }
@@ -108,6 +114,7 @@ spec:
         let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&found.secrets), "a/tls b/all b/ca b/env b/token");
         assert_eq!(names(&found.config_maps), "b/more b/settings");
-        assert_eq!(found.all().len(), 7);
+        assert_eq!(names(&found.services), "b/mcpbe-hosted b/mcpbe-run");
+        assert_eq!(found.data().len(), 7);
     }
 }

@@ -8,7 +8,7 @@ mod trim;
 
 pub(super) use cache::Cache;
 pub(super) use optional::{OptionalKinds, ServerWatches};
-pub(super) use react::Triggers;
+pub(super) use react::{SERVICE_NAME, Triggers};
 
 use super::metrics::Metrics;
 use super::scope::{Scope, api};

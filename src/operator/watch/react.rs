@@ -17,6 +17,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+/// The label that names the Service of an `EndpointSlice`.
+pub(in crate::operator) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// Where changes go. A change that nothing follows from goes nowhere.
 #[derive(Default)]
 pub(in crate::operator) struct Triggers {
@@ -27,13 +30,16 @@ pub(in crate::operator) struct Triggers {
     /// The status of these has to be looked at.
     pub(in crate::operator) publish: Arc<Queue<Target>>,
     /// Secrets and `ConfigMap`s that our objects name.
-    referenced: RwLock<BTreeSet<ObjectId>>,
+    data: RwLock<BTreeSet<ObjectId>>,
+    /// Services whose addresses matter.
+    services: RwLock<BTreeSet<ObjectId>>,
 }
 
 impl Triggers {
-    /// Says which Secrets and `ConfigMap`s matter from now on.
-    pub(in crate::operator) fn refer_to(&self, ids: BTreeSet<ObjectId>) {
-        *self.referenced.write() = ids;
+    /// Says which Secrets and `ConfigMap`s, and which Services, matter from now on.
+    pub(in crate::operator) fn refer_to(&self, data: BTreeSet<ObjectId>, services: BTreeSet<ObjectId>) {
+        *self.data.write() = data;
+        *self.services.write() = services;
     }
 
     /// One of our own objects. A status is no reason to translate again.
@@ -59,14 +65,14 @@ impl Triggers {
 
     /// A Secret or a `ConfigMap`: ours, or one that ours name.
     pub(super) fn of_data<K: ResourceExt>(&self, change: &Change<'_, K>) {
-        if self.referenced.read().contains(change.id) && differ(change, resource_version) {
+        if self.data.read().contains(change.id) && differ(change, resource_version) {
             self.world.notify_one();
         }
         self.of_child(change);
     }
 
     pub(super) fn of_service(&self, change: &Change<'_, Service>) {
-        if differ(change, |service| service.spec.clone()) {
+        if self.services.read().contains(change.id) && differ(change, |service| service.spec.clone()) {
             self.world.notify_one();
         }
         if differ(change, |service| service.status.clone())
@@ -78,7 +84,14 @@ impl Triggers {
     }
 
     pub(super) fn of_endpoint_slice(&self, change: &Change<'_, EndpointSlice>) {
-        if differ(change, |slice| (slice.endpoints.clone(), slice.ports.clone())) {
+        let is_of = |slice: &EndpointSlice| {
+            let service = slice.labels().get(SERVICE_NAME)?;
+            Some(ObjectId::new(&change.id.namespace, service))
+        };
+        let services = self.services.read();
+        let matters =
+            [change.before, change.after].into_iter().flatten().filter_map(is_of).any(|id| services.contains(&id));
+        if matters && differ(change, |slice| (slice.endpoints.clone(), slice.ports.clone())) {
             self.world.notify_one();
         }
     }

@@ -54,7 +54,7 @@ struct Shared {
     running: Mutex<BTreeMap<String, Running>>,
     /// Pods of backends, whatever their image.
     servers: Mutex<BTreeMap<String, (String, McpServer)>>,
-    /// By a part of the pod's name.
+    /// By a part of the pod's name, or of its image.
     faults: Mutex<BTreeMap<String, Fault>>,
     /// Pods that are not looked at, as if the kubelet had not come to it yet.
     frozen: Mutex<BTreeSet<String>>,
@@ -75,7 +75,7 @@ impl Kubelet {
         Self { shared, task }
     }
 
-    /// Has pods whose name contains `part` go wrong from now on; `None`: no more.
+    /// Has pods whose name or image contains `part` go wrong from now on; `None`: no more.
     pub fn fault(&self, part: &str, fault: Option<Fault>) {
         let mut faults = self.shared.faults.lock();
         match fault {
@@ -158,7 +158,7 @@ impl Shared {
                 self.leave(&api, &name).await?;
                 continue;
             }
-            let fault = self.fault_of(&name);
+            let fault = self.fault_of(&pod);
             if fault != Some(Fault::Unschedulable) {
                 self.bind(&api, &pod).await?;
             }
@@ -203,8 +203,14 @@ impl Shared {
         }
     }
 
-    fn fault_of(&self, name: &str) -> Option<Fault> {
-        self.faults.lock().iter().find(|(part, _)| name.contains(*part)).map(|(_, fault)| *fault)
+    fn fault_of(&self, pod: &Pod) -> Option<Fault> {
+        let image = pod.spec.as_ref().and_then(|spec| spec.containers[0].image.clone()).unwrap_or_default();
+        let name = pod.name_any();
+        self.faults
+            .lock()
+            .iter()
+            .find(|(part, _)| name.contains(*part) || image.contains(*part))
+            .map(|(_, fault)| *fault)
     }
 
     /// SIGTERM, and when the process is gone, so is the pod.
