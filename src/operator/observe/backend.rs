@@ -8,7 +8,6 @@ use crate::api::backend::{EndpointCounts, ServerInfo};
 use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason, cut};
 use crate::ir::channel::BackendReport;
 use crate::ir::ids::ObjectId;
-use crate::operator::push::ChannelState;
 use crate::translate::BackendPlan;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,20 +32,20 @@ pub(in crate::operator) fn backend_status(
         .filter_map(|(pod, report)| Some((pod, report.backends.get(id)?)))
         .collect();
     // Until each pod was looked at once, what was said before stands.
-    let keeps = holders.len() < plan.gateways.len() || holders.iter().any(|gateway| gateway.is_first_look());
-    let standing = |type_| Finding::standing(type_, &before.conditions).filter(|_| keeps);
+    let is_first_look = holders.len() < plan.gateways.len() || holders.iter().any(|gateway| gateway.is_first_look());
+    let verified_before = stamp.standing(ConditionType::Verified, &before.conditions);
+    let verified_before = verified_before.filter(|before| is_first_look && before.reason != Reason::NotAttached);
+    let keeps = verified_before.is_some();
 
     let endpoints = seen.endpoints.or_else(|| {
         let counted = before.endpoints.as_ref().map(|endpoints| endpoints.ready).filter(|_| keeps);
         counted.or_else(|| reports.iter().map(|(_, report)| report.endpoints).max())
     });
-    let available = match (seen.endpoints, standing(ConditionType::Available)) {
-        (None, Some(standing)) => standing,
-        _ => available(plan, seen, endpoints),
-    };
-    let verified = standing(ConditionType::Verified)
-        .filter(|standing| !plan.gateways.is_empty() && standing.reason != Reason::NotAttached)
-        .unwrap_or_else(|| verified(plan, &holders, &reports));
+    let available_before = stamp.standing(ConditionType::Available, &before.conditions);
+    let available = available_before
+        .filter(|_| keeps && seen.endpoints.is_none())
+        .unwrap_or_else(|| available(plan, seen, endpoints));
+    let verified = verified_before.unwrap_or_else(|| verified(plan, &holders, &reports));
     let findings = [plan.conditions.clone(), vec![available, verified]].concat();
     let ready = ready(&findings);
     let said = if keeps {
@@ -111,9 +110,7 @@ fn available(plan: &BackendPlan, seen: &SeenBackend, endpoints: Option<u32>) -> 
     match (endpoints, of_pods) {
         (0, Some(problem)) => problem.finding(type_),
         (0, None) => Finding::bad(type_, Reason::NoEndpoints, "it has no ready address"),
-        (_, Some(problem)) if problem.reason != Reason::PodsStarting => {
-            Finding::good(type_, problem.reason, problem.message)
-        }
+        (_, Some(problem)) if !problem.is_usual() => Finding::good(type_, problem.reason, problem.message),
         (_, _) => Finding::good(type_, Reason::Available, ""),
     }
 }
@@ -134,20 +131,9 @@ fn verified(plan: &BackendPlan, holders: &[&SeenGateway], reports: &[(&str, &Bac
     if reports.iter().any(|(_, report)| report.verified == Some(true)) {
         return Finding::good(type_, Reason::Verified, "");
     }
-    if let Some(why) = unreachable(holders).filter(|_| reports.is_empty()) {
-        return Finding::unknown(type_, Reason::ChannelUnreachable, why);
-    }
-    Problem::pending("no gateway has tried yet").finding(type_)
-}
-
-fn unreachable(holders: &[&SeenGateway]) -> Option<String> {
-    let serving = holders.iter().flat_map(|gateway| gateway.serving());
-    serving.into_iter().find_map(|(pod, channel)| match channel {
-        ChannelState::Failed(why) => {
-            Some(format!("the admin channel of gateway pod {pod} cannot be reached: {}", quote(&why.to_string())))
-        }
-        ChannelState::Connecting | ChannelState::Reached(_) => None,
-    })
+    let silence = holders.iter().find_map(|gateway| gateway.silence()).filter(|_| reports.is_empty());
+    let Problem { reason, message } = silence.unwrap_or_else(|| Problem::pending("no gateway has tried yet"));
+    Finding::unknown(type_, reason, message)
 }
 
 /// Calls can be sent to it: everything else holds.

@@ -17,10 +17,10 @@ pub(in crate::operator) fn gateway_status(
     before: &McpGatewayStatus,
     stamp: &Stamp,
 ) -> McpGatewayStatus {
-    let keeps = seen.is_first_look() && before.generation == seen.generation;
-    let programmed = programmed(plan, seen);
-    let standing = || Finding::standing(ConditionType::Programmed, &before.conditions);
-    let programmed = if keeps { standing().unwrap_or(programmed) } else { programmed };
+    // A generation that is not known again yet is the one before.
+    let keeps = seen.is_first_look() && (seen.generation.is_none() || before.generation == seen.generation);
+    let standing = Finding::standing(ConditionType::Programmed, &before.conditions).filter(|_| keeps);
+    let programmed = programmed(plan, seen, standing);
     let programmed_now = u32::try_from(seen.programmed_pods()).unwrap_or(u32::MAX);
     let ready = ready(plan, seen);
     let accepted = broken(&plan.conditions, ConditionType::Accepted);
@@ -28,7 +28,7 @@ pub(in crate::operator) fn gateway_status(
         replicas: seen.workload.replicas(),
         selector: seen.workload.selector(),
         addresses: seen.addresses.iter().take(MAX_ADDRESSES).cloned().collect(),
-        generation: seen.generation.clone(),
+        generation: seen.generation.clone().or_else(|| before.generation.clone().filter(|_| keeps)),
         programmed_replicas: before.programmed_replicas.filter(|_| keeps).or(Some(programmed_now)),
         attached_routes: Some(u32::try_from(plan.attached_routes).unwrap_or(u32::MAX)),
         summary: Some(summary(sentence(plan, seen, accepted, &programmed, &ready))),
@@ -40,9 +40,11 @@ fn not_accepted() -> Problem {
     Problem::new(Reason::Invalid, "the gateway is not accepted; see Accepted")
 }
 
-fn programmed(plan: &GatewayPlan, seen: &SeenGateway) -> Finding {
+/// What pods report, or what was said of it before: unless something is known to be wrong whatever they report.
+fn programmed(plan: &GatewayPlan, seen: &SeenGateway, standing: Option<Finding>) -> Finding {
     let in_the_way = plan.snapshot.is_none().then(not_accepted).or_else(|| seen.workload.apply.problem());
-    in_the_way.map_or_else(|| seen.programmed(), |problem| problem.finding(ConditionType::Programmed))
+    let reported = || standing.unwrap_or_else(|| seen.programmed());
+    in_the_way.map_or_else(reported, |problem| problem.finding(ConditionType::Programmed))
 }
 
 /// True as soon as one pod serves; the reason then says what is wrong with the others.
@@ -50,16 +52,13 @@ fn ready(plan: &GatewayPlan, seen: &SeenGateway) -> Finding {
     let workload = &seen.workload;
     let ready = workload.ready().len();
     if ready == 0 {
-        let in_the_way = plan.snapshot.is_none().then(not_accepted).or_else(|| workload.apply.problem());
-        let problem = in_the_way.unwrap_or_else(|| workload.apply.explain(seen.no_ready_pod()));
-        return problem.finding(ConditionType::Ready);
+        let in_the_way = plan.snapshot.is_none().then(not_accepted);
+        return in_the_way.unwrap_or_else(|| seen.no_ready_pod()).finding(ConditionType::Ready);
     }
     let Some(problem) = workload.problem() else {
         return Finding::good(ConditionType::Ready, Reason::Ready, "");
     };
-    // Pods come and go; that alone is nothing to look at.
-    let is_normal = matches!(problem.reason, Reason::PodsStarting | Reason::NoPods | Reason::Pending);
-    let reason = if is_normal { Reason::Ready } else { problem.reason };
+    let reason = if problem.is_usual() { Reason::Ready } else { problem.reason };
     let message = format!("{ready} of {} ready: {}", count(workload.live(), "pod"), problem.message);
     Finding::good(ConditionType::Ready, reason, message)
 }

@@ -6,7 +6,7 @@
 //! * `Programmed`, `Verified` and their like are said of what pods reported, never of what was sent to them.
 //! * The reason is the most telling one word; the message names the pods, a few of them, and the way out.
 //! * Until each ready pod of a gateway was looked at once, what was said of it before stands: a restarted operator has
-//!   nothing to tell yet.
+//!   nothing to tell yet. What was said of an earlier `metadata.generation` does not, and nothing stands where nobody will look.
 
 mod addresses;
 mod backend;
@@ -47,6 +47,13 @@ impl Stamp {
         Self { generation, now: second.map_or_else(|_| now.clone(), Time) }
     }
 
+    /// What stands in a status already, if it was said of the object as it is now.
+    fn standing(&self, type_: ConditionType, before: &[Condition]) -> Option<Finding> {
+        let is_of_now = |condition: &Condition| condition.observed_generation == self.generation;
+        let condition = before.iter().find(|condition| condition.type_ == type_.as_str())?;
+        Finding::standing(type_, before).filter(|_| is_of_now(condition))
+    }
+
     fn conditions(&self, findings: Vec<Finding>, before: &[Condition]) -> Vec<Condition> {
         crate::api::conditions::conditions(findings, before, self.generation, &self.now)
     }
@@ -71,6 +78,11 @@ impl Problem {
 
     fn pending(message: impl Into<String>) -> Self {
         Self::new(Reason::Pending, message)
+    }
+
+    /// Pods come and go; that alone is nothing to look at while others serve.
+    fn is_usual(&self) -> bool {
+        matches!(self.reason, Reason::PodsStarting | Reason::NoPods | Reason::Pending)
     }
 
     /// The condition does not hold; nobody knows yet, if that is the problem.

@@ -49,13 +49,13 @@ pub(in crate::operator) fn is_ready(pod: &Pod) -> bool {
 }
 
 pub(super) fn state(pod: &Pod) -> State {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Failed" | "Succeeded")) {
+        return State::Leaving;
+    }
     let Some(status) = pod.status.as_ref() else {
         return State::NotReady(Reason::PodsStarting, String::new());
     };
-    let is_over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
-    if pod.metadata.deletion_timestamp.is_some() || is_over {
-        return State::Leaving;
-    }
     let condition = |type_: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == type_);
     if condition("Ready").is_some_and(|ready| ready.status == "True") {
         return State::Ready;

@@ -1,15 +1,13 @@
 //! Whether the pods of a gateway serve the generation that they should: what they report, and nothing else, counts.
 
 use super::Problem;
-use super::pods;
-use super::seen::SeenGateway;
+use super::pods::{self, State};
+use super::seen::{Apply, SeenGateway};
 use super::text::{self, quote};
 use crate::api::conditions::{ConditionType, Finding, Reason};
 use crate::ir::channel::Report;
 use crate::operator::push::ChannelState;
-
-/// Says what one pod has against it, if that is of the kind that this tells of.
-type Phrase = fn(&Obstacle<'_>) -> Option<String>;
+use k8s_openapi::api::core::v1::Pod;
 
 /// What one pod has against the generation being live there.
 enum Obstacle<'a> {
@@ -17,6 +15,34 @@ enum Obstacle<'a> {
     Unreachable(String),
     Outdated(&'a str),
     NotLookedAt,
+}
+
+/// Obstacles in the order in which they are told, the worst first.
+const ORDER: [Reason; 4] =
+    [Reason::GenerationRefused, Reason::ChannelUnreachable, Reason::ReplicasOutdated, Reason::Pending];
+
+impl Obstacle<'_> {
+    /// One of [`ORDER`].
+    const fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(_) => Reason::GenerationRefused,
+            Self::Unreachable(_) => Reason::ChannelUnreachable,
+            Self::Outdated(_) => Reason::ReplicasOutdated,
+            Self::NotLookedAt => Reason::Pending,
+        }
+    }
+
+    /// What follows the names of the pods, one or more, in a sentence.
+    fn phrase(&self, is_one: bool) -> String {
+        let verb = |one: &'static str, more: &'static str| if is_one { one } else { more };
+        match self {
+            Self::Refused(why) => format!("{} it: {}", verb("refuses", "refuse"), quote(why)),
+            Self::Unreachable(why) => format!("cannot be reached over the admin channel: {}", quote(why)),
+            Self::Outdated("") => format!("{} none yet", verb("serves", "serve")),
+            Self::Outdated(hash) => format!("{} still on {hash}", verb("is", "are")),
+            Self::NotLookedAt => format!("{} not looked at yet", verb("was", "were")),
+        }
+    }
 }
 
 impl SeenGateway {
@@ -38,9 +64,29 @@ impl SeenGateway {
         self.serving().into_iter().filter_map(reached).collect()
     }
 
-    /// Whether a serving pod was not looked at yet. What was said before stands until it was.
+    /// Whether a serving pod is yet to be looked at. What was said before stands until it was: not for ever, as a link that
+    /// has tried once knows either a report or a failure. Links begin with a generation; where the making of one has come to
+    /// nothing there are none.
     pub(super) fn is_first_look(&self) -> bool {
-        self.serving().iter().any(|(_, channel)| matches!(channel, ChannelState::Connecting))
+        let is_followed = self.generation.is_some() || self.workload.apply == Apply::Pending;
+        is_followed && self.serving().iter().any(|(_, channel)| matches!(channel, ChannelState::Connecting))
+    }
+
+    /// Why serving pods that say nothing do not, if somebody can do something about it.
+    pub(super) fn silence(&self) -> Option<Problem> {
+        let serving = self.serving();
+        let unreachable = serving.iter().find_map(|(pod, channel)| match channel {
+            ChannelState::Failed(why) => Some(Problem::new(
+                Reason::ChannelUnreachable,
+                format!("gateway pod {pod} cannot be reached over the admin channel: {}", quote(&why.to_string())),
+            )),
+            ChannelState::Connecting | ChannelState::Reached(_) => None,
+        });
+        let unfollowed = || {
+            let is_so = self.generation.is_none() && !serving.is_empty();
+            is_so.then(|| self.in_the_way(Problem::pending("its pods cannot be asked yet")))
+        };
+        unreachable.or_else(unfollowed).filter(|problem| problem.reason != Reason::Pending)
     }
 
     /// Serving pods that report the generation.
@@ -59,7 +105,7 @@ impl SeenGateway {
 
     fn obstacle(&self) -> Option<Problem> {
         let Some(generation) = self.generation.as_deref() else {
-            return Some(Problem::pending("its generation is not made yet"));
+            return Some(self.in_the_way(Problem::pending("its generation is not made yet")));
         };
         let serving = self.serving();
         if serving.is_empty() {
@@ -67,12 +113,19 @@ impl SeenGateway {
         }
         let obstacles: Vec<(&str, Obstacle<'_>)> =
             serving.iter().filter_map(|(name, channel)| Some((*name, obstacle(channel, generation)?))).collect();
-        (!obstacles.is_empty()).then(|| tell(&obstacles, serving.len(), generation))
+        (!obstacles.is_empty()).then(|| self.tell(&obstacles, serving.len(), generation))
     }
 
     /// Why no pod is ready.
     pub(super) fn no_ready_pod(&self) -> Problem {
-        self.workload.problem().unwrap_or_else(|| Problem::new(Reason::PodsStarting, "no pod is ready"))
+        let no_pod = || Problem::new(Reason::PodsStarting, "no pod is ready");
+        self.in_the_way(self.workload.problem().unwrap_or_else(no_pod))
+    }
+
+    /// What is wrong with the objects, or else this.
+    fn in_the_way(&self, problem: Problem) -> Problem {
+        let apply = &self.workload.apply;
+        apply.problem().unwrap_or_else(|| apply.explain(problem))
     }
 
     /// A new pod that refuses the generation it finds is never ready, and says so over its channel.
@@ -82,16 +135,36 @@ impl SeenGateway {
             .iter()
             .filter_map(|(name, channel)| Some((name.as_str(), obstacle(channel, generation)?)))
             .filter(|(name, obstacle)| {
-                matches!(obstacle, Obstacle::Refused(_))
-                    && self.workload.pods.iter().any(|pod| pods::name(pod) == *name)
+                matches!(obstacle, Obstacle::Refused(_)) && self.workload.pods.iter().any(|pod| is_starting(pod, name))
             })
             .collect();
-        (!obstacles.is_empty()).then(|| tell(&obstacles, self.workload.live(), generation))
+        (!obstacles.is_empty()).then(|| self.tell(&obstacles, self.workload.live(), generation))
+    }
+
+    /// The worst obstacle is the reason; each kind is told of, with a few of its pods and the details of the first.
+    fn tell(&self, obstacles: &[(&str, Obstacle<'_>)], pods: usize, generation: &str) -> Problem {
+        let mut reason = None;
+        let mut told = Vec::new();
+        for kind in ORDER {
+            let these: Vec<&(&str, Obstacle<'_>)> =
+                obstacles.iter().filter(|(_, obstacle)| obstacle.reason() == kind).collect();
+            let Some((_, first)) = these.first() else { continue };
+            let names: Vec<&str> = these.iter().map(|(name, _)| *name).collect();
+            reason = reason.or(Some(kind));
+            told.push(format!("{} {}", text::pods(&names), first.phrase(names.len() == 1)));
+        }
+        let (live, pods) = (self.programmed_pods(), text::count(pods, "pod"));
+        let message = format!("generation {generation} is live on {live} of {pods}: {}", told.join("; "));
+        Problem::new(reason.unwrap_or(Reason::Pending), message)
     }
 
     fn channel(&self, pod: &str) -> &ChannelState {
         self.channels.get(pod).unwrap_or(&ChannelState::Connecting)
     }
+}
+
+fn is_starting(pod: &Pod, name: &str) -> bool {
+    pods::name(pod) == name && matches!(pods::state(pod), State::NotReady(..))
 }
 
 fn obstacle<'a>(channel: &'a ChannelState, generation: &str) -> Option<Obstacle<'a>> {
@@ -108,41 +181,4 @@ fn obstacle<'a>(channel: &'a ChannelState, generation: &str) -> Option<Obstacle<
         refused.generation.as_deref().is_none_or(|refused| refused == generation)
     });
     Some(refused.map_or(Obstacle::Outdated(&report.generation), |refused| Obstacle::Refused(&refused.reason)))
-}
-
-/// The worst obstacle is the reason; each kind is told of, with a few of its pods and the details of the first.
-fn tell(obstacles: &[(&str, Obstacle<'_>)], pods: usize, generation: &str) -> Problem {
-    let kinds: [(Reason, Phrase); 4] = [
-        (Reason::GenerationRefused, |obstacle| match obstacle {
-            Obstacle::Refused(why) => Some(format!("refuses it: {}", quote(why))),
-            _ => None,
-        }),
-        (Reason::ChannelUnreachable, |obstacle| match obstacle {
-            Obstacle::Unreachable(why) => Some(format!("its admin channel cannot be reached: {}", quote(why))),
-            _ => None,
-        }),
-        (Reason::ReplicasOutdated, |obstacle| match obstacle {
-            Obstacle::Outdated("") => Some("serves none yet".to_owned()),
-            Obstacle::Outdated(hash) => Some(format!("is still on {hash}")),
-            _ => None,
-        }),
-        (Reason::Pending, |obstacle| match obstacle {
-            Obstacle::NotLookedAt => Some("was not looked at yet".to_owned()),
-            _ => None,
-        }),
-    ];
-    let mut reason = None;
-    let mut told = Vec::new();
-    for (kind, phrase) in kinds {
-        let these: Vec<(&str, String)> =
-            obstacles.iter().filter_map(|(name, obstacle)| Some((*name, phrase(obstacle)?))).collect();
-        let Some((_, first)) = these.first() else { continue };
-        let names: Vec<&str> = these.iter().map(|(name, _)| *name).collect();
-        reason = reason.or(Some(kind));
-        told.push(format!("{} {first}", text::pods(&names)));
-    }
-    let live = pods.saturating_sub(obstacles.len());
-    let message =
-        format!("generation {generation} is live on {live} of {}: {}", text::count(pods, "pod"), told.join("; "));
-    Problem::new(reason.unwrap_or(Reason::Pending), message)
 }

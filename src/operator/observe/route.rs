@@ -2,13 +2,12 @@
 
 use super::seen::SeenGateway;
 use super::servers::Servers;
-use super::text::{count, quote, summary};
+use super::text::{count, summary};
 use super::{Problem, Stamp, broken, find};
 use crate::api::conditions::{ConditionStatus, ConditionType, Finding, Reason};
 use crate::api::route::{ParentRef, RouteParentStatus, RouteServerStatus};
 use crate::api::{CONTROLLER_NAME, McpRouteStatus};
 use crate::ir::ids::ObjectId;
-use crate::operator::push::ChannelState;
 use crate::translate::{ParentPlan, Plan};
 use std::collections::BTreeMap;
 
@@ -70,8 +69,10 @@ impl AtParent<'_> {
     fn status(&self, parent_ref: &ParentRef, stamp: &Stamp) -> Parent {
         let reported = match (broken(&self.parent.conditions, ConditionType::Accepted), self.seen) {
             (Some(accepted), _) => Reported::not_accepted(accepted),
-            (None, None) => self.standing().unwrap_or_else(|| Reported::pending("its gateway was not looked at yet")),
-            (None, Some(seen)) if seen.is_first_look() => self.standing().unwrap_or_else(|| self.reported(seen)),
+            (None, None) => {
+                self.standing(stamp).unwrap_or_else(|| Reported::pending("its gateway was not looked at yet"))
+            }
+            (None, Some(seen)) if seen.is_first_look() => self.standing(stamp).unwrap_or_else(|| self.reported(seen)),
             (None, Some(seen)) => self.reported(seen),
         };
         let (rank, sentence) = sentence(&self.parent.conditions, &reported);
@@ -90,11 +91,11 @@ impl AtParent<'_> {
         }
     }
 
-    /// What was said before, if all of it was, of the same servers.
-    fn standing(&self) -> Option<Reported> {
+    /// What was said before, if all of it was, of the route as it is now.
+    fn standing(&self, stamp: &Stamp) -> Option<Reported> {
         let before = self.before?;
         let findings: Vec<Finding> =
-            REPORTED.iter().filter_map(|type_| Finding::standing(*type_, &before.conditions)).collect();
+            REPORTED.iter().filter_map(|type_| stamp.standing(*type_, &before.conditions)).collect();
         let was_served = !before.servers.is_empty() && findings.len() == REPORTED.len();
         was_served.then(|| Reported { findings, servers: before.servers.clone(), pods: None })
     }
@@ -130,21 +131,12 @@ impl AtParent<'_> {
             return None;
         }
         let gateway = &self.parent.gateway;
-        let serving = seen.serving();
-        if serving.is_empty() {
-            let Problem { reason, message } = seen.workload.apply.problem().unwrap_or_else(|| seen.no_ready_pod());
+        if seen.serving().is_empty() {
+            let Problem { reason, message } = seen.no_ready_pod();
             return Some(Problem::new(reason, format!("no pod of {gateway} is ready: {message}")));
         }
-        let unreachable = serving.iter().find_map(|(pod, channel)| match channel {
-            ChannelState::Failed(why) => {
-                Some(format!("the admin channel of pod {pod} cannot be reached: {}", quote(&why.to_string())))
-            }
-            ChannelState::Connecting | ChannelState::Reached(_) => None,
-        });
-        Some(unreachable.map_or_else(
-            || Problem::pending(format!("no pod of {gateway} has reported on it yet")),
-            |message| Problem::new(Reason::ChannelUnreachable, message),
-        ))
+        let untold = || Problem::pending(format!("no pod of {gateway} has reported on it yet"));
+        Some(seen.silence().unwrap_or_else(untold))
     }
 }
 

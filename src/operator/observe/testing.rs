@@ -16,7 +16,16 @@ use std::sync::Arc;
 
 /// At the beginning of time.
 pub(super) fn stamp(generation: i64) -> Stamp {
-    Stamp::new(Some(generation), &Time(Timestamp::UNIX_EPOCH))
+    at(generation, 0)
+}
+
+/// So many seconds later.
+pub(super) fn at(generation: i64, second: i64) -> Stamp {
+    Stamp::new(Some(generation), &time(second))
+}
+
+pub(super) fn time(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
 }
 
 /// A condition as it stands in a status.
@@ -82,6 +91,25 @@ pub(super) fn ready(name: &str) -> Arc<Pod> {
     pod(name, &json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}))
 }
 
+/// A pod that is being deleted, and still takes connections.
+pub(super) fn leaving(name: &str) -> Arc<Pod> {
+    let mut pod = (*ready(name)).clone();
+    pod.metadata.deletion_timestamp = Some(time(0));
+    Arc::new(pod)
+}
+
+/// A pod that finds no node.
+pub(super) fn unschedulable(name: &str) -> Arc<Pod> {
+    let message = "0/3 nodes are available: 3 Insufficient memory.";
+    let scheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+    pod(name, &json!({"phase": "Pending", "conditions": [scheduled]}))
+}
+
+/// A pod that is on its way.
+pub(super) fn starting(name: &str) -> Arc<Pod> {
+    pod(name, &json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}))
+}
+
 /// A pod whose container waits for this reason.
 pub(super) fn waiting(name: &str, reason: &str, message: &str) -> Arc<Pod> {
     let state = json!({"waiting": {"reason": reason, "message": message}});
@@ -99,6 +127,44 @@ pub(super) fn deployment(replicas: usize) -> Arc<Deployment> {
         serde_json::from_value(json!({"metadata": {"name": "d"}, "spec": spec, "status": {"replicas": replicas}}))
             .unwrap(),
     )
+}
+
+/// One that wants so many, and has none because the API server refuses them.
+pub(super) fn refused_deployment(replicas: usize, why: &str) -> Arc<Deployment> {
+    let mut deployment = (*deployment(replicas)).clone();
+    let failure = json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": why}]});
+    deployment.status = Some(serde_json::from_value(failure).unwrap());
+    Arc::new(deployment)
+}
+
+/// Each thing that can be wrong with a workload none of whose pods is ready, and what it is called.
+pub(super) fn troubles() -> Vec<(Workload, &'static str)> {
+    let with = |pod| Workload { apply: Apply::Done, deployment: Some(deployment(1)), pods: vec![pod] };
+    let without = |apply, deployment| Workload { apply, deployment, pods: vec![] };
+    let text = || "x".to_owned();
+    vec![
+        (with(unschedulable("p")), "False PodsNotScheduled"),
+        (with(waiting("p", "ErrImagePull", "not found")), "False ImagePullFailed"),
+        (with(waiting("p", "ImagePullBackOff", "Back-off pulling image")), "False ImagePullFailed"),
+        (with(waiting("p", "CreateContainerConfigError", "secret not found")), "False ContainersNotCreated"),
+        (with(waiting("p", "CrashLoopBackOff", "")), "False ContainersCrashing"),
+        (with(starting("p")), "False PodsStarting"),
+        (without(Apply::Done, Some(deployment(2))), "False PodsStarting"),
+        (without(Apply::Done, Some(deployment(0))), "False NoPods"),
+        (without(Apply::Done, Some(refused_deployment(1, "exceeded quota"))), "False ReplicaFailure"),
+        (without(Apply::Pending, None), "Unknown Pending"),
+        (without(Apply::Done, None), "Unknown Pending"),
+        (without(Apply::Conflict(text()), None), "False ObjectConflict"),
+        (without(Apply::PodTemplate(text()), None), "False PodTemplateInvalid"),
+        (without(Apply::Invalid(text()), None), "False Invalid"),
+        (without(Apply::Forbidden(text()), None), "False Forbidden"),
+        (without(Apply::TooLarge(text()), None), "False TooLarge"),
+        (without(Apply::Failed(text()), None), "False ApplyFailed"),
+        (without(Apply::Paused, None), "False Paused"),
+        (without(Apply::Paused, Some(deployment(0))), "False Paused"),
+        // It is not the pause that keeps this pod from its node.
+        (Workload { apply: Apply::Paused, ..with(unschedulable("p")) }, "False PodsNotScheduled"),
+    ]
 }
 
 /// A gateway whose Deployment wants these pods, and whose generation should be `new`.
@@ -130,6 +196,12 @@ pub(super) fn report(generation: &str) -> Report {
 pub(super) fn told(conditions: &[Condition], type_: &str) -> String {
     let found = conditions.iter().find(|condition| condition.type_ == type_);
     found.map(|found| format!("{} {}", found.status, found.reason)).unwrap_or_default()
+}
+
+/// Since when it has been so.
+pub(super) fn since(conditions: &[Condition], type_: &str) -> Option<Time> {
+    let found = conditions.iter().find(|condition| condition.type_ == type_);
+    found.map(|found| found.last_transition_time.clone())
 }
 
 /// The message of a condition.
