@@ -268,9 +268,10 @@ impl<E: Engine> Runtime<E> {
 
     /// For the operator. Its sequence is not for this to know.
     pub fn report(&self) -> Report {
-        let EngineReport { backends, routes } = self.engine.report();
-        let endpoints = self.endpoints.lock().clone();
+        // Held until the engine has been asked: no report names a generation or addresses, and tells of those before.
+        let endpoints = self.endpoints.lock();
         let applied = self.applied.lock();
+        let EngineReport { backends, routes } = self.engine.report();
         let refused = applied
             .refused
             .as_ref()
@@ -282,7 +283,7 @@ impl<E: Engine> Runtime<E> {
             generation: applied.hash.clone(),
             revision: applied.rank.revision(),
             refused,
-            endpoints,
+            endpoints: endpoints.clone(),
             draining: self.draining.load(Ordering::Relaxed),
             backends,
             routes,
