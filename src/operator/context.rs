@@ -79,9 +79,9 @@ impl Context {
         Arc::clone(&self.world.read())
     }
 
-    /// Puts a new translation in the place of the last one, and gives that back.
-    pub(super) fn replace_world(&self, world: Arc<World>) -> Arc<World> {
-        std::mem::replace(&mut *self.world.write(), world)
+    /// Puts a new translation in the place of the last one.
+    pub(super) fn replace_world(&self, world: World) {
+        *self.world.write() = Arc::new(world);
     }
 
     /// Has every status looked at that tells of a gateway's pods.

@@ -23,6 +23,8 @@ pub(super) type Values = BTreeMap<SecretKey, PrivateBytes>;
 /// One translation.
 #[derive(Debug, Default)]
 pub(super) struct World {
+    /// Counts translations.
+    pub(super) version: u64,
     pub(super) inputs: Inputs,
     pub(super) plan: Plan,
     /// The secret values that each gateway's snapshot names.
@@ -63,9 +65,12 @@ async fn step(context: &Arc<Context>, data: &mut Data) -> Result<(), String> {
     let (inputs, plan) = translated.await.map_err(|error| error.to_string())?;
     context.metrics.translated(started.elapsed());
     let values = plan.gateways.iter().map(|(id, gateway)| (id.clone(), data.values(&gateway.secrets))).collect();
-    let world = Arc::new(World { inputs, plan, values });
-    let before = context.replace_world(Arc::clone(&world));
+    let before = context.world();
+    let world = World { version: before.version + 1, inputs, plan, values };
     let Changes { deploy, publish } = changes(&before, &world);
+    // Said before anybody sees the new world.
+    context.deployments.expect(&deploy, world.version);
+    context.replace_world(world);
     context.triggers.deploy.extend(deploy);
     context.triggers.publish.extend(publish);
     Ok(())
@@ -142,7 +147,7 @@ spec: {{parentRefs: [{{name: {name}}}], servers: [{{name: s, backendRefs: [{{nam
             )
         };
         let inputs = manifests::inputs(&edit(gateway("one") + &gateway("two")));
-        World { plan: translate(&inputs), inputs, values: BTreeMap::new() }
+        World { version: 1, plan: translate(&inputs), inputs, values: BTreeMap::new() }
     }
 
     fn names(targets: &BTreeSet<Target>) -> Vec<String> {

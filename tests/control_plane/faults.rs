@@ -133,10 +133,5 @@ async fn conflicts_throttling_and_expired_watches_are_got_over() {
     // Every watch has been cut by now, some several times.
     tokio::time::sleep(2 * WATCH).await;
     stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": 2}})).await;
-    stage
-        .until_some("the change is made", async || {
-            let gateway = stage.get("MCPGateway", "tools").await?;
-            (gateway["status"]["programmedReplicas"] == 2).then_some(())
-        })
-        .await;
+    stage.programmed("tools", 2).await;
 }

@@ -43,17 +43,6 @@ impl Two {
             .await;
     }
 
-    /// Waits until the gateway has so many pods that serve what they should.
-    async fn converges(&self, replicas: u32) {
-        let stage = &self.stage;
-        stage
-            .until_some(&format!("{replicas} pods serve"), async || {
-                let gateway = stage.get("MCPGateway", "tools").await?;
-                (gateway["status"]["programmedReplicas"] == replicas).then_some(())
-            })
-            .await;
-    }
-
     async fn scale(&self, replicas: u32) {
         self.stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": replicas}})).await;
     }
@@ -84,7 +73,7 @@ async fn a_leader_that_was_stopped_writes_nothing_once_another_leads() {
     let mut first = two.start(0);
     two.leads(0).await;
     two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
-    two.converges(1).await;
+    two.stage.programmed("tools", 1).await;
     assert!(
         !two.writes(0, "").is_empty(),
         "it wrote what there is, with the roles of deploy/rbac/namespace.yaml alone"
@@ -95,13 +84,13 @@ async fn a_leader_that_was_stopped_writes_nothing_once_another_leads() {
     // It will have work to do when it goes on.
     two.scale(2).await;
     two.leads(1).await;
-    two.converges(2).await;
+    two.stage.programmed("tools", 2).await;
     two.scale(3).await;
     let lease = two.stage.get("coordination.k8s.io/v1/Lease", "mcp-operator").await.unwrap();
     let since = lease["spec"]["acquireTime"].as_str().unwrap();
     first.signal(Signal::CONT);
     assert_eq!(ended(&two.stage, &mut first).await, Some(1), "it has to begin anew");
-    two.converges(3).await;
+    two.stage.programmed("tools", 3).await;
     assert_eq!(two.writes(0, since), Vec::<Value>::new());
     assert!(!two.writes(1, since).is_empty());
 }
@@ -113,7 +102,7 @@ async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves
     two.leads(0).await;
     let mut second = two.start(1);
     two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
-    two.converges(1).await;
+    two.stage.programmed("tools", 1).await;
 
     first.signal(Signal::KILL);
     let killed = Instant::now();
@@ -127,7 +116,7 @@ async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves
     let took = killed.elapsed();
     println!("takeover after kill -9: {:.1} s", took.as_secs_f64());
     assert!(took < TAKEOVER, "{took:?}");
-    two.converges(2).await;
+    two.stage.programmed("tools", 2).await;
 
     let _third = two.start(0);
     second.signal(Signal::TERM);
@@ -136,7 +125,7 @@ async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves
     two.leads(0).await;
     println!("takeover after SIGTERM: {:.1} s", left.elapsed().as_secs_f64());
     two.scale(1).await;
-    two.converges(1).await;
+    two.stage.programmed("tools", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,8 +169,8 @@ async fn an_api_server_that_comes_back_is_followed_again() {
     let two = Two::new("restart").await;
     let _operator = two.start(0);
     two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
-    two.converges(1).await;
+    two.stage.programmed("tools", 1).await;
     two.stage.cluster.restart_apiserver().await;
     two.scale(2).await;
-    two.converges(2).await;
+    two.stage.programmed("tools", 2).await;
 }

@@ -46,6 +46,7 @@ async fn objects_appear_statuses_become_true_step_by_step_and_everything_goes_wi
     stage.until("MCPBackend", "tools", "Verified=True Verified").await;
     stage.until("MCPBackend", "tools", "Ready=True Ready").await;
 
+    stage.programmed("tools", 2).await;
     let addresses = stage.addresses("tools");
     assert_eq!(addresses.len(), 2);
     for address in addresses {

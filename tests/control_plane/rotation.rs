@@ -39,6 +39,7 @@ impl Served {
         stage.apply(&route("tools", "tools", &["tools"])).await;
         stage.until("MCPRoute", "tools", "Programmed=True Programmed").await;
         stage.until("MCPRoute", "tools", "Ready=True Ready").await;
+        stage.programmed("tools", 2).await;
         let (addresses, pids) = (stage.addresses("tools"), stage.kubelet.pids("mcpgw-tools-"));
         assert_eq!(addresses.len(), 2);
         let (mut clients, mut streams) = (Vec::new(), Vec::new());

@@ -156,6 +156,15 @@ impl Stage {
         self.cluster.until(what, ask).await
     }
 
+    /// Waits until so many pods of a gateway serve what they should.
+    pub async fn programmed(&self, gateway: &str, pods: usize) {
+        self.until_some(&format!("{pods} pods of {gateway} serve what they should"), async || {
+            let status = self.get("MCPGateway", gateway).await?["status"].clone();
+            (status["programmedReplicas"] == pods).then_some(())
+        })
+        .await;
+    }
+
     /// Reasons of the Events about an object of ours.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);

@@ -70,6 +70,7 @@ async fn a_generation_that_a_gateway_refuses_says_why_and_the_last_good_one_stay
 async fn a_replica_that_is_out_of_date_and_one_that_cannot_be_reached_are_told_apart() {
     let stage = Stage::new("outdated").await;
     stage.apply(&gateway("tools", json!({"replicas": 2}))).await;
+    stage.programmed("tools", 2).await;
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
     let before = stage.get("MCPGateway", "tools").await.unwrap()["status"]["generation"].clone();
     let (pod, _) = stage.kubelet.pods("mcpgw-tools-").remove(0);

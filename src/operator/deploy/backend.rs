@@ -19,7 +19,7 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
         }
     };
     let world = context.world();
-    let before = context.deployments.standing(target).unwrap_or_default();
+    let before = context.deployments.last(target).unwrap_or_default();
     let standing = |apply| Standing { owner: owner.uid.clone(), apply, ..Standing::default() };
     // Absent: malformed, or newer than the last translation, which comes here again.
     let Some(plan) = world.plan.backends.get(&target.id) else { return Ok(Done::Settled) };
@@ -27,14 +27,14 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
         if is_accepted(&plan.conditions) {
             // It runs elsewhere now, if it ever ran here.
             context.applier.prune(&target.id.namespace, &owner.uid, &[]).await?;
-            context.note(target, standing(Apply::Done));
+            context.note(target, &world, standing(Apply::Done));
         } else {
-            context.note(target, standing(before.apply));
+            context.note(target, &world, standing(before.apply));
         }
         return Ok(Done::Settled);
     };
     if infra.rollout.paused {
-        context.note(target, standing(Apply::Paused));
+        context.note(target, &world, standing(Apply::Paused));
         return Ok(Done::Settled);
     }
     let objects = build::backend(infra, &context.build(owner.clone()));
@@ -42,12 +42,10 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
         Ok(children) => context.make_so(&target.id.namespace, &owner, &children, &[]).await,
         Err(error) => Err(error.into()),
     };
-    let apply = match &applied {
-        Ok(()) => Apply::Done,
-        Err(error) if error.is_busy() => before.apply,
-        Err(error) => error.outcome(),
-    };
-    context.note(target, standing(apply));
+    if !applied.as_ref().is_err_and(DeployError::is_busy) {
+        let apply = applied.as_ref().map_or_else(DeployError::outcome, |()| Apply::Done);
+        context.note(target, &world, standing(apply));
+    }
     applied.map(|()| Done::Settled)
 }
 

@@ -49,15 +49,15 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     let Some(plan) = world.plan.gateways.get(id) else { return Ok(Done::Settled) };
     let pods = context.pod_addresses(target);
     context.fleet.follow(id, &pods, context.on_news(id));
-    let before = context.deployments.standing(target).unwrap_or_default();
+    let before = context.deployments.last(target).unwrap_or_default();
     let standing = Standing { owner: owner.uid.clone(), ready: context.ready_pods(target), ..before };
     let (Some(snapshot), Some(infra)) = (&plan.snapshot, &plan.infra) else {
         // What is deployed goes on as it is.
-        context.note(target, standing);
+        context.note(target, &world, standing);
         return Ok(Done::Settled);
     };
     if infra.rollout.paused {
-        context.note(target, Standing { apply: Apply::Paused, ..standing });
+        context.note(target, &world, Standing { apply: Apply::Paused, ..standing });
         return Ok(Done::Settled);
     }
     // No other piece of work is about this gateway now.
@@ -67,12 +67,12 @@ pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Do
     let done = Box::pin(step.take(&mut gateway)).await;
     let generation = gateway.made.as_ref().map(|made| made.hash.clone()).or_else(|| standing.generation.clone());
     context.deployments.gateways.lock().insert(id.clone(), gateway);
-    let apply = match &done {
-        Ok(_) => Apply::Done,
-        Err(error) if error.is_busy() => standing.apply.clone(),
-        Err(error) => error.outcome(),
-    };
-    context.note(target, Standing { apply, generation, ..standing });
+    if done.as_ref().is_err_and(DeployError::is_busy) {
+        // Soon there is something to say.
+        return done;
+    }
+    let apply = done.as_ref().map_or_else(DeployError::outcome, |_| Apply::Done);
+    context.note(target, &world, Standing { apply, generation, ..standing });
     done
 }
 
@@ -107,7 +107,7 @@ impl Step<'_> {
         let made = self.generation(gateway.made.take(), &kept).await?;
         // Said before pods can report it: until then they are out of date, and never ahead.
         let standing = Standing { generation: Some(made.hash.clone()), ..self.standing.clone() };
-        self.context.note(self.target, standing);
+        self.context.note(self.target, self.world, standing);
         // Pods have it in a moment; what is applied below is what new pods begin with.
         self.push(&kept, &made);
         let next_look = keeper.next_look(&kept.keys);

@@ -17,6 +17,7 @@ use super::observe::seen::Apply;
 use super::queue::{Done, SOON};
 use super::target::{Kind, Target};
 use super::watch::Guarded;
+use super::world::World;
 use crate::api::API_VERSION;
 use crate::ir::ids::ObjectId;
 use error::DeployError;
@@ -33,6 +34,9 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Deployments {
     standing: Mutex<HashMap<Target, Standing>>,
+    /// Objects that have been translated anew, with the version of that world, and not been deployed since: what their pods report is
+    /// of what was before.
+    pending: Mutex<HashMap<Target, u64>>,
     gateways: Mutex<HashMap<ObjectId, Gateway>>,
     rollouts: Rollouts,
 }
@@ -51,8 +55,19 @@ pub(super) struct Standing {
 }
 
 impl Deployments {
-    /// How it stands; absent before the first attempt.
+    /// These will be deployed.
+    pub(super) fn expect(&self, targets: &BTreeSet<Target>, version: u64) {
+        self.pending.lock().extend(targets.iter().map(|target| (target.clone(), version)));
+    }
+
+    /// How it stands, as far as that can be told: not before the first attempt, and not between a translation and the next.
     pub(super) fn standing(&self, target: &Target) -> Option<Standing> {
+        let is_pending = self.pending.lock().contains_key(target);
+        self.last(target).filter(|_| !is_pending)
+    }
+
+    /// How it stood after the last attempt.
+    fn last(&self, target: &Target) -> Option<Standing> {
         self.standing.lock().get(target).cloned()
     }
 }
@@ -92,6 +107,7 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
 impl Context {
     /// Lets go of an object that is gone: what was deployed for it goes by itself.
     fn forget(&self, target: &Target) {
+        self.deployments.pending.lock().remove(target);
         if let Some(standing) = self.deployments.standing.lock().remove(target) {
             self.applier.forget(&standing.owner);
         }
@@ -101,14 +117,16 @@ impl Context {
         }
     }
 
-    /// Keeps how a deployment stands, and has it told if it is news.
-    fn note(&self, target: &Target, standing: Standing) {
-        {
-            let mut all = self.deployments.standing.lock();
-            if all.get(target) == Some(&standing) {
-                return;
-            }
-            all.insert(target.clone(), standing);
+    /// Keeps how a deployment stands by this world, and has it told if it is news.
+    fn note(&self, target: &Target, world: &World, standing: Standing) {
+        let before = self.deployments.standing.lock().insert(target.clone(), standing.clone());
+        let was_pending = {
+            let mut pending = self.deployments.pending.lock();
+            let is_current = pending.get(target).is_some_and(|version| *version <= world.version);
+            is_current && pending.remove(target).is_some()
+        };
+        if !was_pending && before == Some(standing) {
+            return;
         }
         match target.kind {
             Kind::Gateway => self.publish_gateway(&target.id),
