@@ -60,6 +60,9 @@ impl Two {
     }
 }
 
+/// Gateways that keep an operator busy for some seconds; each has more than ten objects.
+const MANY: usize = 40;
+
 const NAMES: [&str; 2] = ["one", "two"];
 
 /// Its exit code once it has ended.
@@ -80,8 +83,15 @@ async fn a_leader_that_was_stopped_writes_nothing_once_another_leads() {
     );
     let _second = two.start(1);
 
+    // It is stopped with its hands full: many calls are on their way, each to be followed by the next one.
+    let begun = two.writes(0, "").len();
+    for number in 0..MANY {
+        two.stage.apply(&gateway(&format!("g{number}"), json!({"replicas": 0}))).await;
+    }
+    two.stage.until_some("it writes", async || (two.writes(0, "").len() > begun + MANY).then_some(())).await;
     first.signal(Signal::STOP);
-    // It will have work to do when it goes on.
+    let written = two.writes(0, "").len();
+    assert!(written < begun + 10 * MANY, "it was done before it was stopped: {written} writes");
     two.scale(2).await;
     two.leads(1).await;
     two.stage.programmed("tools", 2).await;
@@ -124,6 +134,8 @@ async fn another_takes_over_when_the_leader_is_killed_and_at_once_when_it_leaves
     let left = Instant::now();
     two.leads(0).await;
     println!("takeover after SIGTERM: {:.1} s", left.elapsed().as_secs_f64());
+    // A lease that nobody gives back lasts for longer.
+    assert!(left.elapsed() < Duration::from_secs(10));
     two.scale(1).await;
     two.stage.programmed("tools", 1).await;
 }
@@ -167,10 +179,21 @@ async fn a_new_version_replaces_the_pods_of_a_few_gateways_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_comes_back_is_followed_again() {
     let two = Two::new("restart").await;
-    let _operator = two.start(0);
+    let mut operator = two.start(0);
     two.stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
     two.stage.programmed("tools", 1).await;
     two.stage.cluster.restart_apiserver().await;
     two.scale(2).await;
     two.stage.programmed("tools", 2).await;
+
+    // One that stays away for longer than an operator may lead without it.
+    two.stage.cluster.stop_apiserver();
+    assert_eq!(tokio::task::spawn_blocking(move || operator.wait()).await.unwrap(), Some(1));
+    let address = two.stage.addresses("tools")[0];
+    assert!(tokio::net::TcpStream::connect(address).await.is_ok(), "gateways go on without");
+    two.stage.cluster.start_apiserver().await;
+    // As its pod would.
+    let _operator = two.start(0);
+    two.scale(3).await;
+    two.stage.programmed("tools", 3).await;
 }

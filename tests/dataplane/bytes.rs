@@ -50,7 +50,7 @@ async fn requests_and_answers_pass_byte_for_byte_but_for_the_name() {
             &body[start..end],
             received.body["id"]
         );
-        Reply::Bytes(with_body("200 OK", "content-type: application/json\r\n", answer.as_bytes()))
+        Reply::Bytes(with_body("200 OK", "content-type: application/json\r\nconnection: close\r\n", answer.as_bytes()))
     })
     .await;
     let other = McpServer::start("other").await;

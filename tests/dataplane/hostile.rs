@@ -81,7 +81,7 @@ async fn garbage_is_not_passed_on() {
     for (what, body) in garbage {
         let body = body.to_vec();
         let bad = bad_at_calls("bad", move |_| {
-            Reply::Bytes(with_body("200 OK", "content-type: application/json\r\n", &body))
+            Reply::Bytes(with_body("200 OK", "content-type: application/json\r\nconnection: close\r\n", &body))
         })
         .await;
         let (_good, _gateway, mut client) = beside_a_good_one(&bad).await;

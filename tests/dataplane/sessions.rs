@@ -73,7 +73,7 @@ async fn a_lost_server_session_is_opened_again_alone() {
     let lost = AtomicUsize::new(0);
     let a = McpServer::scripted("a", move |received| {
         let first = received.method() == "tools/call" && lost.fetch_add(1, Ordering::Relaxed) == 0;
-        if first { Reply::Bytes(with_body("404 Not Found", "", b"")) } else { Reply::Default }
+        if first { Reply::Bytes(with_body("404 Not Found", "connection: close\r\n", b"")) } else { Reply::Default }
     })
     .await;
     let b = McpServer::start("b").await;
