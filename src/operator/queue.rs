@@ -83,6 +83,8 @@ impl<K: Clone + Ord + Hash + Eq + Send> Queue<K> {
                 Some((key, done)) = running.next() => {
                     busy.remove(&key);
                     later.note(key, done);
+                    // Much work that never waits must not keep others from their turn, least of all the renewal of the lease.
+                    tokio::task::yield_now().await;
                 }
                 Some(due) = later.due.next() => self.add(later.take(due)),
                 () = self.added.notified() => {}

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Objects deployed at a time.
 const DEPLOY_WIDTH: usize = 8;
@@ -50,9 +51,9 @@ pub enum OperatorError {
     /// Another replica may lead now.
     #[error("another replica may lead now: the lease was not renewed in time")]
     Lost,
-    /// A watch ended, which none should.
-    #[error("a watch ended: {0}")]
-    Watch(String),
+    /// A watch or a step of the work ended, which none should.
+    #[error("a task that should go on for ever ended: {0}")]
+    Ended(String),
 }
 
 /// Runs until a signal asks to leave, or leadership is lost.
@@ -74,7 +75,7 @@ pub async fn run(options: Options) -> Result<(), OperatorError> {
     let address = bound.map_err(|source| OperatorError::Health { address, source })?;
     tracing::info!(%address, identity = options.identity, scope = ?options.scope, "started");
 
-    let (caches, mut watches) = watch::start(&client, &options.scope, &triggers, &metrics);
+    let (caches, mut tasks) = watch::start(&client, &options.scope, &triggers, &metrics);
     let optional = OptionalKinds {
         client: client.clone(),
         scope: options.scope.clone(),
@@ -83,18 +84,20 @@ pub async fn run(options: Options) -> Result<(), OperatorError> {
         metrics: Arc::clone(&metrics),
     };
     let (looked, first_look) = oneshot::channel();
-    watches.spawn(optional.run(options.server_kinds.clone(), looked));
+    tasks.spawn(optional.run(options.server_kinds.clone(), looked));
 
     let mut election =
         Election::new(client, &options.namespace, &options.lease, &options.identity, Arc::clone(&leadership));
     let listed = listed(Arc::clone(&caches), first_look, Arc::clone(&health));
     let context = Context::new(options, writer, caches, triggers, metrics);
+    // A task of its own, as every watch is: no amount of work delays the renewal of the lease here.
+    tasks.spawn(lead(Arc::new(context), leadership, listed));
     let ended = tokio::select! {
         Lost = election.run() => Err(OperatorError::Lost),
-        ended = watches.join_next() => Err(OperatorError::Watch(format!("{ended:?}"))),
+        ended = tasks.join_next() => Err(OperatorError::Ended(format!("{ended:?}"))),
         left = asked_to_leave() => left,
-        never = lead(Arc::new(context), &leadership, listed) => match never {},
     };
+    tasks.shutdown().await;
     if ended.is_ok() {
         tracing::info!("leaving");
         if let Err(error) = election.release().await {
@@ -113,12 +116,8 @@ async fn listed(caches: Arc<Caches>, first_look: oneshot::Receiver<()>, health: 
     tracing::info!("everything that there is has been listed");
 }
 
-/// Waits for leadership, and then works for ever.
-async fn lead(
-    context: Arc<Context>,
-    leadership: &Leadership,
-    listed: impl Future<Output = ()>,
-) -> std::convert::Infallible {
+/// Waits for leadership, and then works for ever, on each step in a task of its own.
+async fn lead(context: Arc<Context>, leadership: Arc<Leadership>, listed: impl Future<Output = ()>) {
     listed.await;
     leadership.acquired().await;
     context.metrics.leads(true);
@@ -134,8 +133,12 @@ async fn lead(
             publish::work(Arc::clone(&context), target)
         })
     };
-    tokio::join!(translate_forever(context), deployed, published);
-    std::future::pending().await
+    let mut steps = JoinSet::new();
+    steps.spawn(deployed);
+    steps.spawn(published);
+    steps.spawn(translate_forever(context));
+    // None ends, unless it panics.
+    steps.join_next().await;
 }
 
 async fn asked_to_leave() -> Result<(), OperatorError> {

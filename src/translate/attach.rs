@@ -50,6 +50,27 @@ pub(super) fn routes<'a>(
     inputs.routes.iter().map(attach_all).collect()
 }
 
+/// The routes that name each gateway, oldest first, with what of each is about that gateway.
+pub(super) type Attached<'a> = BTreeMap<&'a ObjectId, Vec<(&'a ObjectId, Vec<&'a Attachment<'a>>)>>;
+
+/// The same attachments, seen from the gateways.
+pub(super) fn by_gateway<'a>(
+    inputs: &'a Inputs,
+    attachments: &'a BTreeMap<&'a ObjectId, Vec<Attachment<'a>>>,
+) -> Attached<'a> {
+    let mut attached = Attached::new();
+    for (id, _) in super::oldest_first(&inputs.routes, |route| &route.metadata) {
+        let mut here: BTreeMap<&ObjectId, Vec<&Attachment<'_>>> = BTreeMap::new();
+        for attachment in attachments.get(id).into_iter().flatten() {
+            here.entry(&attachment.gateway).or_default().push(attachment);
+        }
+        for (gateway, attachments) in here {
+            attached.entry(gateway).or_default().push((id, attachments));
+        }
+    }
+    attached
+}
+
 impl Candidate<'_> {
     fn attach(&self, parent: &ParentRef, gateway: Option<&CheckedGateway<'_>>) -> Result<Vec<Site>, Problem> {
         let gateway = gateway.ok_or_else(|| self.no_gateway())?;

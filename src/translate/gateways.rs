@@ -1,7 +1,7 @@
 //! Gateways: what each one serves, put together of listeners, routes and backends.
 
 use super::access::{self, Verdict};
-use super::attach::Attachment;
+use super::attach::{Attached, Attachment};
 use super::backends::{self, CheckedBackend};
 use super::claims::{Claims, Site};
 use super::facts::Mode;
@@ -49,7 +49,7 @@ pub(super) struct World<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) backends: &'a BTreeMap<&'a ObjectId, CheckedBackend<'a>>,
     pub(super) routes: &'a BTreeMap<&'a ObjectId, CheckedRoute<'a>>,
-    pub(super) attachments: &'a BTreeMap<&'a ObjectId, Vec<Attachment<'a>>>,
+    pub(super) attached: &'a Attached<'a>,
     pub(super) policies: &'a Policies<'a>,
 }
 
@@ -139,7 +139,7 @@ fn listener_problems(gateway: &CheckedGateway<'_>) -> Vec<Problem> {
 fn unserved<'a>(id: &ObjectId, world: &World<'a>) -> Outcomes<'a> {
     let problem =
         Problem::new(Reason::ListenersNotValid, format!("MCPGateway {id} cannot be served; its conditions say why"));
-    world.attachments.keys().map(|route| (*route, Outcome::Refused(problem.clone()))).collect()
+    attached(id, world).iter().map(|(route, _)| (*route, Outcome::Refused(problem.clone()))).collect()
 }
 
 /// The routes that the gateway serves, oldest first: among equal matches the data plane takes the first.
@@ -147,11 +147,9 @@ fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Rou
     let mut claims = Claims::default();
     let mut served = Vec::new();
     let mut outcomes = Outcomes::new();
-    for (route_id, _) in super::oldest_first(&world.inputs.routes, |route| &route.metadata) {
-        let (Some(route), Some(attachments)) = (world.routes.get(route_id), world.attachments.get(route_id)) else {
-            continue;
-        };
-        let sites = sites(id, attachments);
+    for &(route_id, ref attachments) in attached(id, world) {
+        let Some(route) = world.routes.get(route_id) else { continue };
+        let sites = sites(attachments);
         if sites.is_empty() {
             continue;
         }
@@ -180,11 +178,15 @@ fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Rou
     (served, outcomes)
 }
 
+/// The routes that name a gateway, oldest first.
+fn attached<'a>(id: &ObjectId, world: &World<'a>) -> &'a [(&'a ObjectId, Vec<&'a Attachment<'a>>)] {
+    world.attached.get(id).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Everything that a route is attached to at one gateway: several parentRefs may name its listeners.
-fn sites(gateway: &ObjectId, attachments: &[Attachment<'_>]) -> Vec<Site> {
+fn sites(attachments: &[&Attachment<'_>]) -> Vec<Site> {
     let mut sites: BTreeMap<&str, &Site> = BTreeMap::new();
-    let here = attachments.iter().filter(|attachment| attachment.gateway == *gateway);
-    for site in here.filter_map(|attachment| attachment.sites.as_ref().ok()).flatten() {
+    for site in attachments.iter().filter_map(|attachment| attachment.sites.as_ref().ok()).flatten() {
         sites.insert(&site.listener, site);
     }
     sites.into_values().cloned().collect()

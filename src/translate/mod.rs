@@ -48,10 +48,11 @@ pub fn translate(inputs: &Inputs) -> Plan {
 
     // How they hang together.
     let attachments = attach::routes(inputs, &gateways, &routes);
+    let attached = attach::by_gateway(inputs, &attachments);
     let policies = Policies::attach(inputs);
 
     // What each gateway serves of it.
-    let world = World { inputs, backends: &backends, routes: &routes, attachments: &attachments, policies: &policies };
+    let world = World { inputs, backends: &backends, routes: &routes, attached: &attached, policies: &policies };
     let mut plan = Plan::default();
     let mut outcomes = BTreeMap::new();
     for (id, gateway) in &gateways {

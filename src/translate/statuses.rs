@@ -52,11 +52,14 @@ pub(super) fn of_backends(
     backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
     gateways: &BTreeMap<ObjectId, GatewayPlan>,
 ) -> BTreeMap<ObjectId, BackendPlan> {
+    let mut callers: BTreeMap<&ObjectId, BTreeSet<ObjectId>> = BTreeMap::new();
+    for (gateway, plan) in gateways {
+        for backend in plan.snapshot.iter().flat_map(|snapshot| snapshot.backends.keys()) {
+            callers.entry(backend).or_default().insert(gateway.clone());
+        }
+    }
     let one = |(id, backend): (&&ObjectId, &CheckedBackend<'_>)| {
-        let holds_it =
-            |plan: &GatewayPlan| plan.snapshot.as_ref().is_some_and(|snapshot| snapshot.backends.contains_key(*id));
-        let callers: BTreeSet<ObjectId> =
-            gateways.iter().filter(|(_, plan)| holds_it(plan)).map(|(gateway, _)| gateway.clone()).collect();
+        let callers = callers.get(id).cloned().unwrap_or_default();
         let infra = backend.infra.clone().map(|infra| BackendInfra { callers: callers.clone(), ..infra });
         let accepted = backend.accepted.as_ref().map_or_else(refused, |()| accepted());
         let plan = BackendPlan {

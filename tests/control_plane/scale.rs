@@ -2,7 +2,7 @@
 
 use crate::cluster::ControlPlane;
 use crate::operator::Operator;
-use crate::stage::{Stage, gateway, open, route};
+use crate::stage::{Stage, backend, gateway, open, route};
 use futures_util::stream::{self, StreamExt as _};
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// How long to wait for that.
 const SETTLES_WITHIN: Duration = Duration::from_secs(300);
 
+/// Pods of each gateway.
+const REPLICAS: usize = 2;
+
 /// What the issue asks for.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -42,10 +45,16 @@ impl Scale {
         let is_write = |event: &Value| {
             let verb = event["verb"].as_str();
             matches!(verb, Some("create" | "update" | "patch" | "delete" | "deletecollection"))
-                && event["user"]["username"] == *self.user
                 && event["objectRef"]["resource"] != "leases"
         };
-        self.stage.cluster.audit().into_iter().filter(is_write).collect()
+        self.stage.cluster.audit_of(&self.user).into_iter().filter(is_write).collect()
+    }
+
+    /// How often each running pod was given a generation, by the pod's name.
+    fn applied(&self) -> BTreeMap<String, usize> {
+        let pods = self.stage.kubelet.pods("mcpgw-");
+        let times = |name: &str| self.stage.kubelet.logs(name).matches("generation applied").count();
+        pods.into_iter().map(|(name, _)| (name.clone(), times(&name))).collect()
     }
 
     /// Waits until the operator has not written for a while, and gives the number of its writes.
@@ -86,9 +95,21 @@ fn remote(name: &str, number: usize) -> Value {
 
 /// What a write was about, as `resource name`.
 fn about(write: &Value) -> String {
+    format!("{} {}", resource(write), write["objectRef"]["name"].as_str().unwrap_or_default())
+}
+
+fn resource(write: &Value) -> String {
     let object = &write["objectRef"];
     let part = object["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
-    format!("{}{part} {}", object["resource"].as_str().unwrap(), object["name"].as_str().unwrap_or_default())
+    format!("{}{part}", object["resource"].as_str().unwrap())
+}
+
+fn count_by_resource(writes: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for write in writes {
+        *counts.entry(resource(write)).or_default() += 1;
+    }
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,19 +117,23 @@ async fn two_hundred_gateways_are_quiet_and_a_change_of_one_route_concerns_one()
     let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::private().await));
     let stage = Stage::without_operator(cluster, "scale").await;
     let idle = Stage::without_operator(cluster, "idle").await;
-    idle.kubelet.freeze("mcpgw-", true);
+    idle.kubelet.stop();
     let kubeconfig = stage.cluster_operator_account("operator").await;
     let user = format!("system:serviceaccount:{}:operator", stage.namespace);
 
+    let _server = stage.server("server").await;
     let mut objects = Vec::new();
     let place = |number: usize| if number % GATEWAYS < RUNNING { &stage } else { &idle };
     for number in 0..GATEWAYS {
         let name = format!("g{number}");
-        objects.push((place(number), gateway(&name, json!({"replicas": 1}))));
+        objects.push((place(number), gateway(&name, json!({"replicas": REPLICAS}))));
         objects.push((place(number), open(&name)));
     }
     for number in 0..BACKENDS {
-        objects.push((place(number), remote(&format!("b{number}"), number)));
+        let name = format!("b{number}");
+        // One server of each running gateway answers; where the others should be, nobody is.
+        let backend = if number < RUNNING { backend(&name, "server") } else { remote(&name, number) };
+        objects.push((place(number), backend));
     }
     for number in 0..ROUTES {
         let (name, of) = (format!("r{number}"), format!("g{}", number % GATEWAYS));
@@ -130,8 +155,11 @@ async fn two_hundred_gateways_are_quiet_and_a_change_of_one_route_concerns_one()
         memory / 1024,
         Duration::from_millis(time).as_secs_f64()
     );
+    println!("of these: {:?}", count_by_resource(&scale.writes()));
     for number in 0..RUNNING {
         scale.stage.until("MCPGateway", &format!("g{number}"), "Programmed=True Programmed").await;
+        scale.stage.until("MCPRoute", &format!("r{number}"), "Ready=True Ready").await;
+        scale.stage.until("MCPBackend", &format!("b{number}"), "Verified=True Verified").await;
     }
     for number in [RUNNING, GATEWAYS - 1] {
         scale.idle.until("MCPGateway", &format!("g{number}"), "Ready=False PodsStarting").await;
@@ -146,19 +174,20 @@ async fn two_hundred_gateways_are_quiet_and_a_change_of_one_route_concerns_one()
     let since: Vec<String> = scale.writes()[writes..].iter().map(about).collect();
     assert!(since.is_empty(), "{} writes in a quiet minute: {since:?}", since.len());
 
-    let generations = scale.generations().await;
+    let (generations, applied) = (scale.generations().await, scale.applied());
+    assert_eq!(applied.len(), RUNNING * REPLICAS);
     let other = json!([{"name": "other", "backendRefs": [{"name": "b0"}]}]);
     scale.stage.patch("MCPRoute", "r0", json!({"spec": {"servers": other}})).await;
     scale
         .stage
         .until_some("the change is live", async || {
             let status = scale.stage.get("MCPGateway", "g0").await?["status"].clone();
-            (status["generation"] != generations["g0"] && status["programmedReplicas"] == 1).then_some(())
+            (status["generation"] != generations["g0"] && status["programmedReplicas"] == REPLICAS).then_some(())
         })
         .await;
     scale.settles().await;
+    println!("a change of one route took {:?}", count_by_resource(&scale.writes()[writes..]));
     let changed: BTreeSet<String> = scale.writes()[writes..].iter().map(about).collect();
-    println!("a change of one route was written as {changed:?}");
     for write in &changed {
         let (resource, name) = write.split_once(' ').unwrap();
         let expected = match resource {
@@ -180,4 +209,11 @@ async fn two_hundred_gateways_are_quiet_and_a_change_of_one_route_concerns_one()
     assert_ne!(now["g0"], generations["g0"]);
     now.insert("g0".to_owned(), generations["g0"].clone());
     assert_eq!(now, generations, "another gateway has another generation");
+    let pushed: BTreeMap<String, usize> =
+        scale.applied().into_iter().map(|(pod, times)| (pod.clone(), times - applied[&pod])).collect();
+    for (pod, times) in pushed {
+        assert_eq!(times, usize::from(pod.starts_with("mcpgw-g0-")), "{pod}");
+    }
+    drop(scale);
+    cluster.stop();
 }

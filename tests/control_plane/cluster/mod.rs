@@ -130,10 +130,23 @@ impl ControlPlane {
     /// Every request that has been answered so far, as the API server's audit log has it (`audit.k8s.io/v1`, without
     /// bodies; of a watch when it ended). The last answers may be on their way into it.
     pub fn audit(&self) -> Vec<Value> {
+        self.audit_lines("")
+    }
+
+    /// The requests of one user only: a log of many others' is read much sooner.
+    pub fn audit_of(&self, user: &str) -> Vec<Value> {
+        let mut events = self.audit_lines(user);
+        events.retain(|event| event["user"]["username"] == user);
+        events
+    }
+
+    /// Those whose lines contain a text.
+    fn audit_lines(&self, text: &str) -> Vec<Value> {
         let log = fs::read_to_string(self.programs().directory().join("audit.log")).unwrap();
         // The last line may be half written.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-        let events = whole.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines = whole.lines().filter(|line| line.contains(text));
+        let events = lines.map(|line| serde_json::from_str(line).unwrap());
         events.filter(|event: &Value| event["stage"] == "ResponseComplete").collect()
     }
 
@@ -180,6 +193,13 @@ impl ControlPlane {
             served.resources.iter().any(|resource| resource.kind == kind).then_some(())
         })
         .await;
+    }
+
+    /// Ends all of it. For those that live as long as the tests' process, and would take other tests' time.
+    pub fn stop(&self) {
+        for program in [CONTROLLER_MANAGER, API_SERVER, ETCD] {
+            self.programs().kill(program);
+        }
     }
 
     /// Kills the API server. Clients see connections break, and then none.

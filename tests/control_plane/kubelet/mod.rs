@@ -75,6 +75,11 @@ impl Kubelet {
         Self { shared, task }
     }
 
+    /// Looks after no pod any more: those to come stay pending.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+
     /// Has pods whose name or image contains `part` go wrong from now on; `None`: no more.
     pub fn fault(&self, part: &str, fault: Option<Fault>) {
         let mut faults = self.shared.faults.lock();
