@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::gather::{self, Data};
+use super::publish::endpoints;
 use super::target::{Kind, Target};
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::PrivateBytes;
@@ -95,7 +96,11 @@ fn changes(before: &World, after: &World) -> Changes {
     let routes = differing(&old.routes, &new.routes).map(|id| Target::new(Kind::Route, id.clone()));
     let policies =
         differing(&old.auth_policies, &new.auth_policies).map(|id| Target::new(Kind::AuthPolicy, id.clone()));
-    changes.publish.extend(routes.chain(policies));
+    // Where a backend is reached is in no plan; its own status tells how many places that are.
+    let is_moved = |id: &ObjectId, spec| endpoints(id, spec, &before.inputs) != endpoints(id, spec, &after.inputs);
+    let moved = after.inputs.backends.iter().filter(|(id, backend)| is_moved(id, &backend.spec));
+    let moved = moved.map(|(id, _)| Target::new(Kind::Backend, id.clone()));
+    changes.publish.extend(routes.chain(policies).chain(moved));
     changes
 }
 
@@ -174,6 +179,27 @@ spec: {{parentRefs: [{{name: {name}}}], servers: [{{name: s, backendRefs: [{{nam
         let value = Values::from([(SecretKey::new("default", "s", "k"), PrivateBytes::new(*b"new"))]);
         after.values.insert(ObjectId::new("default", "one"), value);
         assert_eq!(names(&changes(&before, &after).deploy), ["MCPGateway default/one"]);
+    }
+
+    #[test]
+    fn addresses_of_a_backend_that_no_route_names_concern_the_backend() {
+        let alone = || {
+            world(|text| {
+                text + "
+apiVersion: gateway.mcp-operator.dev/v1alpha1
+kind: MCPBackend
+metadata: {name: alone}
+spec: {http: {image: a, port: 8000}}
+"
+            })
+        };
+        let mut after = alone();
+        after.inputs.facts.pods.insert(ObjectId::new("default", "alone"), BTreeSet::from(["10.0.0.1".to_owned()]));
+        let changes = changes(&alone(), &after);
+        assert_eq!(
+            (names(&changes.deploy), names(&changes.publish)),
+            (vec![], vec!["MCPBackend default/alone".into()])
+        );
     }
 
     #[test]

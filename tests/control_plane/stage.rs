@@ -173,6 +173,17 @@ impl Stage {
         about.filter_map(|event| event.reason).collect()
     }
 
+    /// How often an Event about an object of ours was told: one that repeats is counted, not written again.
+    pub async fn times_told(&self, name: &str, reason: &str) -> i32 {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = api.list(&ListParams::default()).await.unwrap().items;
+        let is_it = |event: &&Event| {
+            event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason)
+        };
+        let times = |event: &Event| event.series.as_ref().and_then(|series| series.count).unwrap_or(1);
+        events.iter().filter(is_it).map(times).sum()
+    }
+
     /// An MCP server, and a Service of this name that leads to it.
     pub async fn server(&self, name: &str) -> McpServer {
         let number = NEXT_SERVER.fetch_add(1, Ordering::Relaxed);

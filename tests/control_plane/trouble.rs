@@ -1,7 +1,7 @@
 //! What is wrong with pods and with objects: each thing is told apart, with the way out, and is over once its cause is.
 
 use crate::kubelet::Fault;
-use crate::stage::{Stage, gateway};
+use crate::stage::{Stage, backend, gateway, open, route};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
@@ -26,22 +26,71 @@ async fn what_keeps_pods_from_running_is_told_apart() {
             &["pod mcpgw-tools-", "exit code 2", "kubectl logs --previous mcpgw-tools-"],
         ),
     ];
+    let _server = stage.server("docs").await;
     stage.kubelet.fault("mcpgw-tools", Some(faults[0].0));
+    stage.apply(&open("tools")).await;
     stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    stage.apply(&backend("docs", "docs")).await;
+    stage.apply(&route("docs", "tools", &["docs"])).await;
     for (fault, reason, parts) in faults {
         stage.kubelet.fault("mcpgw-tools", Some(fault));
         names(&stage.until("MCPGateway", "tools", &format!("Ready=False {reason}")).await, parts);
         names(&stage.until("MCPGateway", "tools", &format!("Programmed=False {reason}")).await, parts);
+        let message = stage.until("MCPRoute", "docs", &format!("Ready=False {reason}")).await;
+        names(&message, parts);
+        names(&message, &["no pod of", "tools is ready"]);
     }
     stage.kubelet.fault("mcpgw-tools", None);
     stage.until("MCPGateway", "tools", "Ready=True Ready").await;
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
-    let told = stage.events("tools").await;
+    stage.until("MCPRoute", "docs", "Ready=True Ready").await;
     for (_, reason, _) in faults {
-        assert!(told.iter().any(|event| event == reason), "{reason}: {told:?}");
+        assert_eq!(stage.times_told("tools", reason).await, 1, "{reason}");
     }
+
     stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": 0}})).await;
     names(&stage.until("MCPGateway", "tools", "Ready=False NoPods").await, &["raise spec.replicas"]);
+    names(&stage.until("MCPRoute", "docs", "Ready=False NoPods").await, &["raise spec.replicas"]);
+    stage.patch("MCPGateway", "tools", json!({"spec": {"replicas": 1}})).await;
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+    stage.until("MCPRoute", "docs", "Ready=True Ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_serves_says_what_is_wrong_with_its_other_pod() {
+    let stage = Stage::new("other").await;
+    stage.apply(&gateway("tools", json!({"replicas": 2}))).await;
+    stage.programmed("tools", 2).await;
+    let (pod, _) = stage.kubelet.pods("mcpgw-tools-").remove(0);
+    stage.kubelet.fault(&pod, Some(Fault::ImagePull));
+    let message = stage.until("MCPGateway", "tools", "Ready=True ImagePullFailed").await;
+    names(&message, &["1 of 2 pods ready", &format!("pod {pod}"), "imagePullSecrets"]);
+    stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    stage.kubelet.fault(&pod, None);
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+    stage.programmed("tools", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_pods_of_a_backend_is_told_of_the_backend() {
+    let stage = Stage::new("server").await;
+    let mut docs = backend("docs", "docs");
+    docs["spec"] = json!({"http": {"image": "docs:1", "port": 8000}});
+    stage.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "mcpbe-docs"}})).await;
+    stage.kubelet.fault("mcpbe-docs", Some(Fault::ImagePull));
+    stage.apply(&docs).await;
+    let message = stage.until("MCPBackend", "docs", "Available=False ObjectConflict").await;
+    names(&message, &["ServiceAccount mcpbe-docs exists", "rename or delete it"]);
+    stage.delete("v1/ServiceAccount", "mcpbe-docs").await;
+
+    let message = stage.until("MCPBackend", "docs", "Available=False ImagePullFailed").await;
+    names(&message, &["pod mcpbe-docs-", "docs:1", "imagePullSecrets"]);
+    names(&stage.until("MCPBackend", "docs", "Ready=False ImagePullFailed").await, &["pod mcpbe-docs-"]);
+    stage.kubelet.fault("mcpbe-docs", None);
+    stage.until("MCPBackend", "docs", "Available=True Available").await;
+    for reason in ["ObjectConflict", "ImagePullFailed"] {
+        assert_eq!(stage.times_told("docs", reason).await, 1, "{reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,6 +113,7 @@ async fn a_generation_that_a_gateway_refuses_says_why_and_the_last_good_one_stay
     drop(taken);
     stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    assert_eq!(stage.times_told("tools", "GenerationRefused").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +143,8 @@ async fn a_replica_that_is_out_of_date_and_one_that_cannot_be_reached_are_told_a
     stage.kubelet.signal(&pod, Signal::CONT);
     stage.kubelet.freeze(&pod, false);
     stage.until("MCPGateway", "tools", "Programmed=True Programmed").await;
+    assert_eq!(stage.times_told("tools", "ChannelUnreachable").await, 1);
+    assert_eq!(stage.times_told("tools", "ReplicasOutdated").await, 0, "that passes by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,10 +220,16 @@ async fn pods_that_cannot_be_created_and_a_gateway_that_is_paused_from_the_start
         .await;
     stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
     names(&stage.until("MCPGateway", "tools", "Ready=False ReplicaFailure").await, &["exceeded quota: none"]);
+    stage.delete("v1/ResourceQuota", "none").await;
+    stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+    assert_eq!(stage.times_told("tools", "ReplicaFailure").await, 1);
 
     let mut paused = gateway("paused", json!({"replicas": 1}));
     paused["metadata"]["annotations"] = json!({"gateway.mcp-operator.dev/paused": "true"});
     stage.apply(&paused).await;
     names(&stage.until("MCPGateway", "paused", "Programmed=False Paused").await, &["told to leave it alone"]);
     assert!(stage.get("apps/v1/Deployment", "mcpgw-paused").await.is_none());
+    let go_on = json!({"metadata": {"annotations": {"gateway.mcp-operator.dev/paused": null}}});
+    stage.patch("MCPGateway", "paused", go_on).await;
+    stage.until("MCPGateway", "paused", "Programmed=True Programmed").await;
 }

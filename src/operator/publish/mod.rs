@@ -4,6 +4,8 @@ mod events;
 mod seen;
 mod writer;
 
+pub(super) use seen::endpoints;
+
 use super::client::ApiError;
 use super::context::Context;
 use super::metrics::Metrics;
@@ -131,6 +133,10 @@ impl Context {
         writer.write::<K>(target, &uid, &after).await?;
         for note in turned(&before, &after) {
             self.publisher.events.emit(target, &uid, note).await;
+        }
+        if target.kind == Kind::Gateway {
+            // Its routes say in its words why no pod serves them.
+            self.publish_gateway(&target.id);
         }
         Ok(())
     }

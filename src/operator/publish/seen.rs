@@ -64,7 +64,7 @@ impl Context {
 }
 
 /// Ready addresses, where the operator knows them.
-fn endpoints(id: &ObjectId, spec: &McpBackendSpec, inputs: &Inputs) -> Option<u32> {
+pub(in crate::operator) fn endpoints(id: &ObjectId, spec: &McpBackendSpec, inputs: &Inputs) -> Option<u32> {
     let facts = &inputs.facts;
     let count = if let Some(service) = &spec.service {
         let service_id = ObjectId::new(&id.namespace, &service.name);

@@ -169,7 +169,8 @@ impl Shared {
             }
             if let Some(fault) = fault {
                 self.running.lock().remove(&name);
-                set_status(&api, &pod, &fault_status(fault)).await?;
+                let container = &pod.spec.as_ref().unwrap().containers[0].name;
+                set_status(&api, &pod, &fault_status(fault, container)).await?;
             } else if pod.labels().contains_key(BACKEND_LABEL) {
                 self.keep_serving(&api, &pod, &name).await?;
             } else {
@@ -279,14 +280,14 @@ fn condition(type_: &str, holds: bool, reason: &str, message: &str) -> Value {
     json!({"type": type_, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message})
 }
 
-fn fault_status(fault: Fault) -> Value {
+fn fault_status(fault: Fault, container: &str) -> Value {
     let waiting = |reason: &str, message: &str, restarts: u32| {
         let last = if restarts > 0 { json!({"terminated": {"exitCode": 2, "reason": "Error"}}) } else { json!({}) };
         json!({
             "phase": "Pending",
             "conditions": [condition("PodScheduled", true, "", ""), condition("Ready", false, "ContainersNotReady", "")],
             "containerStatuses": [{
-                "name": "gateway", "ready": false, "restartCount": restarts, "image": "", "imageID": "",
+                "name": container, "ready": false, "restartCount": restarts, "image": "", "imageID": "",
                 "state": {"waiting": {"reason": reason, "message": message}},
                 "lastState": last,
             }],
