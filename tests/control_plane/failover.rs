@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, backend, gateway, open, route};
 use crate::support::mcp::LegacyClient;
+use crate::support::upstream::McpServer;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,6 +24,7 @@ async fn a_route_that_failed_over_and_one_that_is_down_are_told_apart() {
     };
     assert!(call().await.contains("first"));
 
+    let place = first.address;
     drop(first);
     stage.until_some("the stand-in answers", async || call().await.contains("second").then_some(())).await;
     let message = stage.until("MCPRoute", "tools", "PrimaryActive=False FailedOver").await;
@@ -36,6 +38,13 @@ async fn a_route_that_failed_over_and_one_that_is_down_are_told_apart() {
     let message = stage.until("MCPRoute", "tools", "Ready=False Unavailable").await;
     assert!(message.contains("no server has a backend that can be called"), "{message}");
     stage.until("MCPGateway", "tools", "Ready=True Ready").await;
+
+    let _first = McpServer::start_at("first", place).await;
+    stage.until_some("the first answers again", async || call().await.contains("first").then_some(())).await;
+    stage.until("MCPRoute", "tools", "PrimaryActive=True PrimaryActive").await;
+    stage.until("MCPRoute", "tools", "Ready=True Ready").await;
+    stage.until("MCPBackend", "first", "Verified=True Verified").await;
+    assert_eq!(stage.times_told("tools", "FailedOver").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +69,21 @@ async fn servers_that_claim_one_name_and_a_service_without_addresses_are_reporte
         "{message}"
     );
 
+    let mut apart = both.clone();
+    apart["spec"]["servers"][1]["prefix"] = json!("two_");
+    stage.apply(&apart).await;
+    stage
+        .until_some("a client lists them all", async || {
+            let mut client = LegacyClient::connect(stage.addresses("tools")[0], "/tools").await;
+            (client.tools().await.len() == 4).then_some(())
+        })
+        .await;
+    stage.until("MCPRoute", "tools", "CatalogComplete=True CatalogComplete").await;
+
+    let slice = stage.get("discovery.k8s.io/v1/EndpointSlice", "one").await.unwrap();
     stage.patch("discovery.k8s.io/v1/EndpointSlice", "one", json!({"endpoints": []})).await;
     stage.until("MCPBackend", "one", "Available=False NoEndpoints").await;
     stage.until("MCPBackend", "one", "Ready=False NoEndpoints").await;
+    stage.patch("discovery.k8s.io/v1/EndpointSlice", "one", json!({"endpoints": slice["endpoints"]})).await;
+    stage.until("MCPBackend", "one", "Ready=True Ready").await;
 }

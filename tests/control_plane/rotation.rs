@@ -2,15 +2,17 @@
 
 use crate::stage::{Stage, backend, gateway, open, route};
 use crate::support::http::Connection;
-use crate::support::mcp::LegacyClient;
+use crate::support::mcp::{LegacyClient, text};
 use crate::support::upstream::McpServer;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Two replicas that serve a route, and a client at each with an open session and an open stream.
+/// Two replicas that serve a route, and a client at each with an open session, an open stream and a call in flight.
 struct Served {
     stage: Stage,
     server: McpServer,
@@ -18,6 +20,8 @@ struct Served {
     pids: BTreeMap<String, Option<i32>>,
     clients: Vec<LegacyClient>,
     streams: Vec<Connection>,
+    /// Further connections in the same sessions, each with a call that the server has not answered yet.
+    calls: Vec<LegacyClient>,
 }
 
 fn secret(name: &str, kind: &str, values: &Value) -> Value {
@@ -51,7 +55,24 @@ impl Served {
             clients.push(client);
             streams.push(stream);
         }
-        Self { stage, server, addresses, pids, clients, streams }
+        let mut this = Self { stage, server, addresses, pids, clients, streams, calls: Vec::new() };
+        this.begin_calls().await;
+        this
+    }
+
+    /// Calls through each replica, and sees the server get the calls.
+    async fn begin_calls(&mut self) {
+        let waiting = |server: &McpServer| server.received().iter().filter(|it| it.tool() == "wait").count();
+        let before = waiting(&self.server);
+        for (client, &address) in self.clients.iter().zip(&self.addresses) {
+            let mut call = client.over(address).await;
+            let message = call.message("tools/call", json!({"name": "wait", "arguments": {}}));
+            call.send(&message).await.unwrap();
+            self.calls.push(call);
+        }
+        let all = before + self.calls.len();
+        let arrived = async || (waiting(&self.server) == all).then_some(());
+        self.stage.until_some("the calls are with the server", arrived).await;
     }
 
     async fn generation(&self) -> Value {
@@ -69,14 +90,33 @@ impl Served {
             .await;
     }
 
-    /// Everything that was open before is open still, and no process has begun anew.
+    /// Everything that was open before is open still, what was in flight is answered, and no process has begun anew.
     async fn nothing_was_dropped(&mut self) {
         assert_eq!(self.stage.kubelet.pids("mcpgw-tools-"), self.pids);
+        self.server.release(self.calls.len());
+        for mut call in std::mem::take(&mut self.calls) {
+            let answer = call.connection.answer().await.unwrap();
+            assert_eq!(text(&answer.messages()[0]), "tools {}");
+        }
         for (client, stream) in self.clients.iter_mut().zip(&mut self.streams) {
             // Over the connection that it has had from the start, in the session of the start.
             client.call("echo", json!({})).await.unwrap();
             let still_open = tokio::time::timeout(std::time::Duration::from_millis(200), stream.closed()).await;
             assert!(still_open.is_err(), "the stream has ended");
+        }
+        self.begin_calls().await;
+    }
+
+    /// None of these words is in a log, in an Event, or in one of our objects.
+    async fn nobody_says(&self, secrets: &[&str]) {
+        let mut said = self.stage.operator.as_ref().unwrap().log() + &self.stage.kubelet.logs("");
+        for kind in ["v1/Event", "MCPGateway", "MCPBackend", "MCPRoute"] {
+            for name in self.stage.names(kind).await {
+                said += &self.stage.get(kind, &name).await.unwrap_or_default().to_string();
+            }
+        }
+        for secret in secrets {
+            assert!(!said.contains(secret), "a secret is told: {secret}");
         }
     }
 }
@@ -100,8 +140,7 @@ async fn a_rotated_credential_is_shown_by_every_replica() {
     served.serves_another(&before).await;
     served.nothing_was_dropped().await;
     assert_eq!(shown(&served.server)[2..], ["Bearer second-value", "Bearer second-value"]);
-    let said = served.stage.operator.as_ref().unwrap().log() + &served.stage.kubelet.logs("");
-    assert!(!said.contains("first-value") && !said.contains("second-value"));
+    served.nobody_says(&["first-value", "second-value"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +179,8 @@ async fn a_rotated_certificate_is_shown_by_every_replica() {
         assert!(Connection::open_tls(address, old.cert.der(), "mcp.example.com").await.is_err());
     }
     served.nothing_was_dropped().await;
+    let keys = [&old, &new].map(|pair| pair.signing_key.serialize_pem().lines().nth(1).unwrap().to_owned());
+    served.nobody_says(&keys.each_ref().map(String::as_str)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,8 +218,17 @@ async fn rotated_keys_log_nobody_out_and_lose_no_channel() {
     let generation = served.generation().await;
     served.stage.apply(&secret("token", "Opaque", &json!({"token": "another-value"}))).await;
     served.serves_another(&generation).await;
-    let said = served.stage.operator.as_ref().unwrap().log() + &served.stage.kubelet.logs("");
-    for secret in [&before["channels"]["adminToken"], &after["channels"]["adminToken"], &after["ring"][1]["bytes"]] {
-        assert!(!said.contains(secret.as_str().unwrap()));
+    let mut secrets = Vec::new();
+    for keys in [before, after] {
+        let channels = ["adminToken", "peerToken", "privateKey"].map(|name| keys["channels"][name].clone());
+        let ring = keys["ring"].as_array().unwrap().iter().map(|key| key["bytes"].clone());
+        for kept in channels.into_iter().chain(ring) {
+            // As it is kept, and what that stands for: a key of the ring is bytes, of a private key one line will do.
+            let kept = kept.as_str().unwrap().to_owned();
+            let plain = String::from_utf8(STANDARD.decode(&kept).unwrap()).unwrap_or_default();
+            secrets.extend(plain.lines().find(|line| !line.starts_with("---")).map(str::to_owned));
+            secrets.push(kept);
+        }
     }
+    served.nobody_says(&secrets.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
