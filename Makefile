@@ -93,5 +93,5 @@ lint: ## Check format, clippy in every feature set, docs, dependencies
 	@$(SUITE) deny scripts/cargo-deny.sh check --hide-inclusion-graph bans licenses sources
 
 .PHONY: generate
-generate: ## Rewrite what is generated from the code: crds/
-	cargo run --locked --bin kubectl-mcp -- crds --output-dir crds
+generate: ## Rewrite what is generated from the code: crds/, the chart's values and definitions
+	UPDATE_GENERATED=1 cargo test --locked --test generated

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders whose files documents may name in backquotes.
-const OURS: &[&str] = &["src/", "tests/", "docs/", "deploy/", "scripts/", "crds/", ".ci/", ".github/"];
+const OURS: &[&str] = &["src/", "tests/", "docs/", "deploy/", "scripts/", "crds/", "charts/", ".ci/", ".github/"];
 
 #[test]
 fn links_lead_somewhere() {
