@@ -4,6 +4,7 @@
 // A test fails by panicking, helpers included.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use mcp_gateway_operator::api::conditions::Reason;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +57,14 @@ fn every_error_is_documented_as_it_is() {
 }
 
 #[test]
+fn every_reason_has_an_entry_and_every_entry_is_of_a_reason() {
+    let document = std::fs::read_to_string("docs/operations.md").unwrap();
+    let reasons = Reason::ALL.iter().map(|reason| reason.to_string());
+    // As lists, so that an entry that is there twice is found.
+    assert_eq!(sorted(entries(&document, "Troubleshooting by condition reason", "####")), sorted(reasons.collect()));
+}
+
+#[test]
 fn each_check_can_fail() {
     let text = "# A title\n[a](missing.md) [b](#no-such) [c](#a-title) `src/missing.rs` `src/` `make nothing`\n\
         ```sh\n[not a link](in-code)\n```\n";
@@ -63,6 +72,8 @@ fn each_check_can_fail() {
     assert_eq!(links, ["missing.md", "#no-such"]);
     assert_eq!(missing_paths(text), ["src/missing.rs"]);
     assert_eq!(missing_targets(text, "help: ## x\n"), ["make nothing"]);
+    let text = "## One\n### A, B\n#### C\n## Two\n### D\n";
+    assert_eq!(entries(text, "One", "###"), ["A", "B"]);
     assert_eq!(blocks("```yaml\na: 1\n```\n```sh\nb\n```\n", "yaml"), ["a: 1\n"]);
 }
 
@@ -111,6 +122,20 @@ fn anchors(text: &str) -> Vec<String> {
         words.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
     };
     headings.map(anchor).collect()
+}
+
+/// The headings of one level in a section; one may be about several names.
+fn entries(text: &str, section: &str, level: &str) -> Vec<String> {
+    let lines = text.lines().skip_while(|line| line.strip_prefix("## ") != Some(section)).skip(1);
+    let headings = lines
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix(level)?.strip_prefix(' '));
+    headings.flat_map(|heading| heading.split(", ")).map(str::to_owned).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
 }
 
 fn missing_paths(text: &str) -> Vec<String> {
