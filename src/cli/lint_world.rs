@@ -175,6 +175,7 @@ fn assume_backend(facts: &mut Facts, id: &ObjectId, spec: &McpBackendSpec) {
     }
     if stdio.is_some() || http.is_some() {
         facts.pods.insert(id.clone(), [SOMEWHERE.to_owned()].into());
+        facts.tokens.insert(id.clone());
     }
     let env = stdio.iter().flat_map(|server| &server.env).chain(http.iter().flat_map(|server| &server.env));
     for source in env.filter_map(|EnvVar { value_from, .. }| value_from.as_ref()) {

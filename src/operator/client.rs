@@ -29,6 +29,11 @@ impl ApiError {
         self.status().is_some_and(|status| matches!(status.code, 409 | 429))
     }
 
+    /// Whether what should be made was there already.
+    pub(super) fn is_already_there(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_already_exists)
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         self.status().is_some_and(kube::core::Status::is_not_found)
     }

@@ -26,6 +26,7 @@ mod queue;
 mod run;
 mod scope;
 mod target;
+mod tokens;
 mod watch;
 mod world;
 

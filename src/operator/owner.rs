@@ -4,7 +4,19 @@ use super::target::{Kind, Target};
 use crate::api::API_VERSION;
 use crate::ir::ids::ObjectId;
 use crate::translate::naming::OWNER_ANNOTATION;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// One of our own objects as the owner of what is made for it.
+pub(super) fn reference(target: &Target, meta: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: target.kind.as_str().to_owned(),
+        name: target.id.name.clone(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
 
 /// Which of our objects this belongs to: its controller, or for pods, whose controller is a `ReplicaSet`, the object that
 /// their annotation names.
@@ -23,9 +35,15 @@ pub(super) fn owner(meta: &ObjectMeta) -> Option<Target> {
     Some(Target::new(kind, ObjectId::new(namespace, name)))
 }
 
+/// The uid of the object that controls this one: there is at most one.
+pub(super) fn controller_uid(meta: &ObjectMeta) -> Option<&str> {
+    let mut references = meta.owner_references.iter().flatten();
+    references.find(|reference| reference.controller == Some(true)).map(|reference| reference.uid.as_str())
+}
+
 /// Whether the object with this uid controls the other.
 pub(super) fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
-    meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+    controller_uid(meta) == Some(uid)
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ async fn step(context: &Arc<Context>, data: &mut Data) -> Result<(), String> {
     context.triggers.refer_to(named.data(), named.services.clone());
     inputs.facts = gather::facts(&inputs.backends, &context.caches);
     data.refresh(&context.client, &context.caches, &named).await.map_err(|error| error.to_string())?;
-    data.describe(&mut inputs.facts);
+    data.make_tokens(&context.client, &inputs.backends).await;
+    data.describe(&mut inputs);
 
     // translate (no client)
     let started = Instant::now();

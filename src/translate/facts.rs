@@ -111,6 +111,8 @@ pub struct Facts {
     pub services: BTreeMap<ObjectId, Service>,
     /// Keys of `ConfigMap`s that backends name.
     pub config_maps: BTreeMap<ObjectId, BTreeSet<String>>,
+    /// `stdio` backends whose token is there: what gateways show to their pods, made by the operator.
+    pub tokens: BTreeSet<ObjectId>,
     /// Addresses of the ready pods that run `stdio` and `http` backends, by `MCPBackend`.
     pub pods: BTreeMap<ObjectId, BTreeSet<String>>,
     /// Servers of other operators: `Kind.group`, then the object.

@@ -13,6 +13,9 @@ pub const SHIM_PORT: u16 = 8080;
 /// The path at which the shim serves it.
 pub const SHIM_PATH: &str = "/mcp";
 
+/// The key of the Secret with a stdio backend's token, and the name of the file that its pods find it in.
+pub const TOKEN_KEY: &str = "token";
+
 /// A gateway pod's port for probes and metrics.
 pub const ADMIN_PORT: u16 = 9901;
 
@@ -52,7 +55,7 @@ pub fn gateway_network_policy(gateway: &str, path: &str) -> String {
 }
 
 /// Name of everything that there is one of per `stdio` or `http` backend: its Deployment, the headless Service in front of its
-/// pods, its `NetworkPolicy`.
+/// pods, its `NetworkPolicy`, the Secret with its token.
 pub fn backend_objects(backend: &str) -> String {
     prefixed("mcpbe", backend)
 }

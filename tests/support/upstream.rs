@@ -102,7 +102,8 @@ impl McpServer {
         Self::scripted_at(name, address, |_| Reply::Default).await
     }
 
-    async fn scripted_at(
+    /// A server that follows a script, at an address that was free.
+    pub async fn scripted_at(
         name: &str,
         address: SocketAddr,
         script: impl Fn(&Received) -> Reply + Send + Sync + 'static,

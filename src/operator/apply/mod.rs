@@ -54,7 +54,7 @@ impl Child {
         self.resource.kind == "Deployment"
     }
 
-    fn key(&self) -> ChildKey {
+    pub(super) fn key(&self) -> ChildKey {
         (self.resource.kind.clone(), self.id.clone())
     }
 
@@ -64,7 +64,12 @@ impl Child {
 }
 
 /// Kind and name.
-type ChildKey = (String, ObjectId);
+pub(super) type ChildKey = (String, ObjectId);
+
+/// The key of an object of a known kind.
+pub(super) fn key_of<K: Resource<DynamicType = ()>>(id: ObjectId) -> ChildKey {
+    (K::kind(&()).into_owned(), id)
+}
 
 /// Applies objects, and remembers what it wrote: what still stands is not written again.
 pub(super) struct Applier {
@@ -163,13 +168,13 @@ impl Applier {
     }
 
     /// Deletes what the owner has and does not want any more.
-    pub(super) async fn prune<'a>(
+    pub(super) async fn prune(
         &self,
         namespace: &str,
         owner: &str,
-        wanted: impl IntoIterator<Item = &'a Child>,
+        wanted: impl IntoIterator<Item = ChildKey>,
     ) -> Result<(), ApplyError> {
-        let wanted: BTreeSet<ChildKey> = wanted.into_iter().map(Child::key).collect();
+        let wanted: BTreeSet<ChildKey> = wanted.into_iter().collect();
         for (resource, meta) in self.caches.children(namespace, owner) {
             let id = ObjectId::new(namespace, meta.name.clone().unwrap_or_default());
             if wanted.contains(&(resource.kind.clone(), id.clone())) || meta.deletion_timestamp.is_some() {

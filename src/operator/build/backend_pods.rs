@@ -3,12 +3,13 @@
 use super::Context;
 use super::metadata::Subject;
 use super::pod::{
-    as_nobody, container_port, deployment as around, empty_dir, http_probe, mount, not_root, read_only, variable,
+    as_nobody, container_port, deployment as around, empty_dir, http_probe, mount, not_root, read_only, secret,
+    variable,
 };
 use super::scaling::count;
 use crate::ir::infra::{BackendInfra, Program, VariableSource, VariableSourceKind, VariableValue};
 use crate::ir::snapshot::{Isolation, ProcessPool};
-use crate::translate::naming::SHIM_PORT;
+use crate::translate::naming::{SHIM_PORT, TOKEN_KEY};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
     ConfigMapEnvSource, ConfigMapKeySelector, Container, EnvFromSource, EnvVar, EnvVarSource, Lifecycle,
@@ -29,6 +30,13 @@ const GRACE_SECONDS: i64 = 30;
 const SHIM: &str = "shim";
 const SHIM_DIR: &str = "/shim";
 const SHIM_PROGRAM: &str = "/shim/mcp-gateway";
+
+/// What the shim asks its callers for.
+const TOKEN: &str = "token";
+const TOKEN_DIR: &str = "/var/run/mcp/token";
+
+/// The user and its group read it, and nobody writes it.
+const TOKEN_MODE: i32 = 0o440;
 
 /// Many images of interpreters have no home for a user that they do not know.
 const HOME: &str = "home";
@@ -59,7 +67,7 @@ pub(super) fn deployment(subject: &Subject<'_>, infra: &BackendInfra, context: &
                 working_dir: working_dir.clone(),
                 ..shim_container()
             };
-            stdio_pod(server, infra, context)
+            stdio_pod(server, subject, infra, context)
         }
         Program::Http { image, port, command, args } => http_pod(
             Container {
@@ -88,7 +96,7 @@ fn http_pod(server: Container, infra: &BackendInfra) -> PodSpec {
 
 /// An image that has a program, and our shim in it, which serves. Such images mostly run as root when nobody says otherwise, and
 /// need of their user only a home.
-fn stdio_pod(server: Container, infra: &BackendInfra, context: &Context) -> PodSpec {
+fn stdio_pod(server: Container, subject: &Subject<'_>, infra: &BackendInfra, context: &Context) -> PodSpec {
     let defaults = vec![
         variable("HOME", HOME_DIR),
         variable("TMPDIR", TMP_DIR),
@@ -108,7 +116,12 @@ fn stdio_pod(server: Container, infra: &BackendInfra, context: &Context) -> PodS
     PodSpec {
         init_containers: Some(vec![copy]),
         containers: vec![common(server, infra, defaults)],
-        volumes: Some(vec![empty_dir(SHIM, SHIM_LIMIT), empty_dir(HOME, HOME_LIMIT), empty_dir(TMP, TMP_LIMIT)]),
+        volumes: Some(vec![
+            empty_dir(SHIM, SHIM_LIMIT),
+            secret(TOKEN, &subject.name, TOKEN_MODE),
+            empty_dir(HOME, HOME_LIMIT),
+            empty_dir(TMP, TMP_LIMIT),
+        ]),
         security_context: Some(as_nobody()),
         termination_grace_period_seconds: Some(LEAVE_AFTER_SECONDS + GRACE_SECONDS),
         ..PodSpec::default()
@@ -123,6 +136,7 @@ fn shim_container() -> Container {
         readiness_probe: Some(http_probe("/readyz", SHIM_PORT, 2, 2)),
         volume_mounts: Some(vec![
             mount(SHIM, SHIM_DIR, true),
+            mount(TOKEN, TOKEN_DIR, true),
             mount(HOME, HOME_DIR, false),
             mount(TMP, TMP_DIR, false),
         ]),
@@ -142,6 +156,7 @@ fn shim_args(isolation: Isolation, pool: &ProcessPool, command: &[String], args:
         ("--pool-min", pool.min.to_string()),
         ("--pool-max", pool.max.to_string()),
         ("--pool-idle-timeout", format!("{}ms", pool.idle_timeout_ms)),
+        ("--token-file", format!("{TOKEN_DIR}/{TOKEN_KEY}")),
     ];
     let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let own = std::iter::once("shim".to_owned()).chain(options).chain(["--".to_owned()]);

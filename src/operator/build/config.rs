@@ -1,10 +1,10 @@
-//! The two halves of a generation, as a pod mounts them.
+//! The two halves of a generation, as a pod mounts them; and the Secrets with what the operator made up.
 
 use super::metadata::{Subject, pairs};
 use crate::api::GENERATION_ANNOTATION;
 use crate::ir::generation::{CREDENTIALS_FILE, SNAPSHOT_FILE};
 use crate::ir::secrets::PrivateBytes;
-use crate::translate::naming::gateway_keys;
+use crate::translate::naming::{TOKEN_KEY, gateway_keys};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -55,6 +55,16 @@ pub(super) fn keys(subject: &Subject<'_>, data: BTreeMap<String, ByteString>) ->
         metadata: subject.metadata_as(gateway_keys(&subject.id.name)),
         type_: Some("Opaque".to_owned()),
         data: Some(data),
+        ..Secret::default()
+    }
+}
+
+/// The Secret with what the pods of a backend ask their callers for.
+pub(super) fn token(subject: &Subject<'_>, token: &PrivateBytes) -> Secret {
+    Secret {
+        metadata: subject.metadata(),
+        type_: Some("Opaque".to_owned()),
+        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), ByteString(token.expose().to_vec()))])),
         ..Secret::default()
     }
 }

@@ -9,7 +9,7 @@
 //! | `gateway_pods`, `backend_pods` | Deployments, and the pods in them |
 //! | `pod`, `overlay` | what all pods have in common; what a person changes of them |
 //! | `services`, `expose` | Services; what leads to them from outside: `HTTPRoute`, Ingress |
-//! | `config` | the `ConfigMap` and the Secret of a generation |
+//! | `config` | the `ConfigMap` and the Secret of a generation; Secrets with keys and tokens |
 //! | `scaling` | autoscalers and disruption budgets |
 //! | `network` | `NetworkPolicies` |
 //! | `metadata` | names, labels, owners; service accounts, which are nothing else |
@@ -31,6 +31,7 @@ pub use metadata::{backend_selector, gateway_selector};
 
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::{BackendInfra, GatewayInfra, Scale};
+use crate::ir::secrets::PrivateBytes;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -90,7 +91,7 @@ pub struct GatewayObjects {
     pub ingress: Option<Ingress>,
 }
 
-/// Everything that is deployed for a backend. Whoever applies it destructures it without `..`; what is `None` should not be
+/// Everything that is deployed for a backend, but for its token. Whoever applies it destructures it without `..`; what is `None` should not be
 /// there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendObjects {
@@ -129,7 +130,12 @@ pub fn gateway_keys(gateway: &ObjectId, owner: &OwnerReference, data: BTreeMap<S
     config::keys(&Subject::gateway(gateway, owner), data)
 }
 
-/// All objects of a backend.
+/// The Secret with the token of a `stdio` backend, to be kept as it is.
+pub fn backend_token(backend: &ObjectId, owner: &OwnerReference, token: &PrivateBytes) -> Secret {
+    config::token(&Subject::backend(backend, owner), token)
+}
+
+/// All objects of a backend, but for its token.
 pub fn backend(infra: &BackendInfra, context: &Context) -> BackendObjects {
     let subject = Subject::backend(&infra.backend, &context.owner);
     let port = backend_pods::port(&infra.program);

@@ -5,6 +5,7 @@ use crate::operator::apply::{ApplyError, Problem};
 use crate::operator::client::ApiError;
 use crate::operator::keys::{KeysError, NoMaterial};
 use crate::operator::observe::seen::Apply;
+use crate::operator::tokens::TokenError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ pub(super) enum DeployError {
     /// The channel's own credentials cannot be used.
     #[error(transparent)]
     Channel(#[from] crate::operator::push::ChannelError),
+}
+
+impl From<TokenError> for DeployError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Secret(error) => Self::Apply(error),
+            TokenError::Material(error) => Self::Material(error),
+        }
+    }
 }
 
 impl DeployError {

@@ -2,14 +2,14 @@
 
 use super::generation::{Made, deployed};
 use super::keys::{Keeper, Kept};
-use super::{DeployError, Owner, Standing, children, owner, rollouts};
+use super::{DeployError, Standing, children, rollouts};
 use crate::ir::channel::Endpoints;
 use crate::ir::generation::Generation;
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::GatewayInfra;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Endpoint, Snapshot};
-use crate::operator::apply::Child;
+use crate::operator::apply::{Child, key_of};
 use crate::operator::build;
 use crate::operator::context::Context;
 use crate::operator::fleet::Addresses;
@@ -21,6 +21,7 @@ use crate::operator::target::Target;
 use crate::operator::world::World;
 use crate::translate::naming::{PEER_PORT, gateway_objects};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,14 +37,7 @@ pub(super) struct Gateway {
 
 pub(super) async fn deploy(context: &Arc<Context>, target: &Target) -> Result<Done, DeployError> {
     let id = &target.id;
-    let owner = match owner(&context.caches.gateways, target) {
-        Owner::There(owner) => owner,
-        Owner::Leaving => return Ok(Done::Settled),
-        Owner::Gone => {
-            context.forget(target);
-            return Ok(Done::Settled);
-        }
-    };
+    let Some(owner) = context.owner(&context.caches.gateways, target) else { return Ok(Done::Settled) };
     let world = context.world();
     // Absent: malformed, or newer than the last translation, which comes here again.
     let Some(plan) = world.plan.gateways.get(id) else { return Ok(Done::Settled) };
@@ -111,16 +105,15 @@ impl Step<'_> {
         // Pods have it in a moment; what is applied below is what new pods begin with.
         self.push(&kept, &made);
         let next_look = keeper.next_look(&kept.keys);
-        let keys = keeper.secret(&kept.keys, None);
         let payload = made.payload();
         gateway.kept = Some(kept);
         gateway.made = Some(made);
         let objects = build::gateway(self.infra, &payload?, &self.context.build(self.owner.clone()));
         let waits = self.waits_for_others(&objects.deployment);
         let all = children::of_gateway(&objects)?.into_iter();
-        let (mut later, now): (Vec<Child>, Vec<Child>) = all.partition(|child| waits && child.is_deployment());
-        later.push(Child::of(&keys)?);
-        self.context.make_so(&self.id.namespace, self.owner, &now, &later).await?;
+        let (later, now): (Vec<Child>, Vec<Child>) = all.partition(|child| waits && child.is_deployment());
+        let kept = later.iter().map(Child::key).chain([key_of::<Secret>(keeper.secret_id())]);
+        self.context.make_so(&self.id.namespace, self.owner, &now, kept).await?;
         Ok(Done::Again(if waits { rollouts::LOOK_AGAIN } else { next_look }))
     }
 

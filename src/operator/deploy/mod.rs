@@ -11,14 +11,14 @@ mod generation;
 mod keys;
 mod rollouts;
 
-use super::apply::Child;
+use super::apply::{Child, ChildKey};
 use super::context::Context;
 use super::observe::seen::Apply;
+use super::owner;
 use super::queue::{Done, SOON};
 use super::target::{Kind, Target};
 use super::watch::Guarded;
 use super::world::World;
-use crate::api::API_VERSION;
 use crate::ir::ids::ObjectId;
 use error::DeployError;
 use gateway::Gateway;
@@ -72,15 +72,6 @@ impl Deployments {
     }
 }
 
-/// The object for which something is deployed.
-enum Owner {
-    /// It is there.
-    There(OwnerReference),
-    /// It is being deleted, and everything with it: nothing is made any more.
-    Leaving,
-    Gone,
-}
-
 /// Works on one object.
 pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
     let deployed = match target.kind {
@@ -105,6 +96,21 @@ pub(super) async fn work(context: Arc<Context>, target: Target) -> Done {
 }
 
 impl Context {
+    /// The object for which something is deployed, as its owner. `None`: nothing is made for it any more, since it is being
+    /// deleted, and everything with it, or is gone, and then forgotten.
+    fn owner<K>(&self, cache: &Guarded<K>, target: &Target) -> Option<OwnerReference>
+    where
+        K: Resource<DynamicType = ()>,
+        DeserializeGuard<K>: Resource<DynamicType = ()>,
+    {
+        let Some(object) = cache.get(&target.id) else {
+            self.forget(target);
+            return None;
+        };
+        let meta = object.meta();
+        meta.deletion_timestamp.is_none().then(|| owner::reference(target, meta))
+    }
+
     /// Lets go of an object that is gone: what was deployed for it goes by itself.
     fn forget(&self, target: &Target) {
         self.deployments.pending.lock().remove(target);
@@ -140,31 +146,11 @@ impl Context {
         namespace: &str,
         owner: &OwnerReference,
         children: &[Child],
-        kept: &[Child],
+        kept: impl IntoIterator<Item = ChildKey>,
     ) -> Result<(), DeployError> {
         for child in children {
             self.applier.apply(&owner.uid, child).await?;
         }
-        Ok(self.applier.prune(namespace, &owner.uid, children.iter().chain(kept)).await?)
+        Ok(self.applier.prune(namespace, &owner.uid, children.iter().map(Child::key).chain(kept)).await?)
     }
-}
-
-fn owner<K>(cache: &Guarded<K>, target: &Target) -> Owner
-where
-    K: Resource<DynamicType = ()>,
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
-{
-    let Some(object) = cache.get(&target.id) else { return Owner::Gone };
-    let meta = object.meta();
-    if meta.deletion_timestamp.is_some() {
-        return Owner::Leaving;
-    }
-    Owner::There(OwnerReference {
-        api_version: API_VERSION.to_owned(),
-        kind: target.kind.as_str().to_owned(),
-        name: target.id.name.clone(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    })
 }

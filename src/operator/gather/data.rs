@@ -1,14 +1,20 @@
 //! Values of Secrets and keys of `ConfigMap`s, read by name, and only those that our objects name.
 
 use super::names::Referenced;
+use crate::api::McpBackend;
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::PrivateBytes;
 use crate::operator::client::{ApiError, within};
-use crate::operator::watch::{Caches, MetaCache, resource_version};
-use crate::translate::facts;
-use crate::translate::facts::{Content, Facts};
+use crate::operator::owner::controller_uid;
+use crate::operator::target::{Kind, Target};
+use crate::operator::watch::{Caches, MetaCache, id, resource_version};
+use crate::operator::{owner, tokens};
+use crate::translate::Inputs;
+use crate::translate::facts::{self, Content};
+use crate::translate::naming::TOKEN_KEY;
 use futures_util::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use rustls::crypto::ring;
@@ -26,8 +32,17 @@ const TLS_PAIR: [&str; 2] = ["tls.crt", "tls.key"];
 /// What has been read, each with the version of the object that it is of.
 #[derive(Default)]
 pub(in crate::operator) struct Data {
-    secrets: BTreeMap<ObjectId, Read<BTreeMap<String, PrivateBytes>>>,
+    secrets: BTreeMap<ObjectId, Read<Values>>,
     config_maps: BTreeMap<ObjectId, Read<BTreeSet<String>>>,
+    /// Backends, by their uid, for which no token could be made.
+    without_token: BTreeSet<String>,
+}
+
+/// What a Secret holds.
+struct Values {
+    /// The uid of the object that controls it.
+    controller: Option<String>,
+    values: BTreeMap<String, PrivateBytes>,
 }
 
 struct Read<T> {
@@ -61,15 +76,60 @@ impl Data {
         Ok(())
     }
 
+    /// Makes the token of each `stdio` backend that has none yet, before anything is said of the backend. What cannot be made is
+    /// left to the backend's own deployment, which says why and tries again: nobody else waits for it.
+    pub(in crate::operator) async fn make_tokens(
+        &mut self,
+        client: &Client,
+        backends: &BTreeMap<ObjectId, McpBackend>,
+    ) {
+        let uid = |backend: &McpBackend| backend.metadata.uid.clone().unwrap_or_default();
+        let wants =
+            |backend: &McpBackend| backend.spec.stdio.is_some() && backend.metadata.deletion_timestamp.is_none();
+        let lacking: BTreeMap<&ObjectId, &McpBackend> = backends
+            .iter()
+            .filter(|(id, backend)| wants(backend) && !self.secrets.contains_key(&tokens::secret_id(id)))
+            .collect();
+        self.without_token.retain(|failed| lacking.values().any(|backend| uid(backend) == *failed));
+        let wanted: Vec<(ObjectId, OwnerReference)> = lacking
+            .into_iter()
+            .filter(|(_, backend)| !self.without_token.contains(&uid(backend)))
+            .map(|(id, backend)| {
+                let target = Target::new(Kind::Backend, id.clone());
+                (id.clone(), owner::reference(&target, &backend.metadata))
+            })
+            .collect();
+        let made = stream::iter(wanted)
+            .map(|(id, owner)| async move { (owner.uid.clone(), tokens::ensure(client, &id, &owner).await) });
+        let mut made = made.buffer_unordered(READS);
+        while let Some((uid, made)) = made.next().await {
+            match made {
+                Ok(secret) => self.secrets.extend([read(secret)]),
+                Err(error) => {
+                    tracing::debug!(uid, %error, "a token could not be made; its backend's deployment tries again");
+                    self.without_token.insert(uid);
+                }
+            }
+        }
+    }
+
     /// Tells translation what there is.
-    pub(in crate::operator) fn describe(&self, facts: &mut Facts) {
-        facts.secrets = self.secrets.iter().map(|(id, read)| (id.clone(), describe(&read.content))).collect();
+    pub(in crate::operator) fn describe(&self, inputs: &mut Inputs) {
+        let has_token = |(id, backend): &(&ObjectId, &McpBackend)| {
+            let secret = self.secrets.get(&tokens::secret_id(id)).map(|read| &read.content);
+            let ours = secret.filter(|secret| secret.controller.is_some() && secret.controller == backend.metadata.uid);
+            let token = ours.and_then(|secret| secret.values.get(TOKEN_KEY));
+            token.is_some_and(|token| !token.expose().is_empty())
+        };
+        let facts = &mut inputs.facts;
+        facts.tokens = inputs.backends.iter().filter(has_token).map(|(id, _)| id.clone()).collect();
+        facts.secrets = self.secrets.iter().map(|(id, read)| (id.clone(), describe(&read.content.values))).collect();
         facts.config_maps = self.config_maps.iter().map(|(id, read)| (id.clone(), read.content.clone())).collect();
     }
 
     /// The values of these keys, as far as they are there.
     pub(in crate::operator) fn values(&self, keys: &BTreeSet<SecretKey>) -> BTreeMap<SecretKey, PrivateBytes> {
-        let value = |key: &SecretKey| self.secrets.get(&key.secret)?.content.get(&key.key).cloned();
+        let value = |key: &SecretKey| self.secrets.get(&key.secret)?.content.values.get(&key.key).cloned();
         keys.iter().filter_map(|key| Some((key.clone(), value(key)?))).collect()
     }
 }
@@ -81,16 +141,18 @@ where
     named.contains(id) && cache.get(id).is_some_and(|object| resource_version(&*object) == read.resource_version)
 }
 
-async fn read_secret(
-    client: &Client,
-    id: ObjectId,
-) -> Result<Option<(ObjectId, Read<BTreeMap<String, PrivateBytes>>)>, ApiError> {
+async fn read_secret(client: &Client, id: ObjectId) -> Result<Option<(ObjectId, Read<Values>)>, ApiError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &id.namespace);
-    let Some(secret) = within(api.get_opt(&id.name)).await? else { return Ok(None) };
+    Ok(within(api.get_opt(&id.name)).await?.map(read))
+}
+
+fn read(secret: Secret) -> (ObjectId, Read<Values>) {
+    let id = id(&secret);
     let resource_version = resource_version(&secret);
+    let controller = controller_uid(&secret.metadata).map(str::to_owned);
     let values = secret.data.unwrap_or_default().into_iter();
-    let content = values.map(|(key, value)| (key, PrivateBytes::new(value.0))).collect();
-    Ok(Some((id, Read { resource_version, content })))
+    let values = values.map(|(key, value)| (key, PrivateBytes::new(value.0))).collect();
+    (id, Read { resource_version, content: Values { controller, values } })
 }
 
 async fn read_config_map(

@@ -42,6 +42,7 @@ pub(super) fn facts(backends: &BTreeMap<ObjectId, McpBackend>, caches: &Caches) 
     Facts {
         namespaces: namespaces(caches),
         secrets: BTreeMap::new(),
+        tokens: BTreeSet::new(),
         config_maps: BTreeMap::new(),
         services: endpoints::services(backends, caches),
         pods: endpoints::of_pods(backends, caches),

@@ -3,6 +3,7 @@
 use crate::api::McpBackendSpec;
 use crate::api::pod::{EnvFromSource, EnvVar};
 use crate::ir::ids::ObjectId;
+use crate::operator::tokens;
 use crate::translate::Inputs;
 use crate::translate::naming::backend_objects;
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ impl Referenced {
             self.secret(namespace, &tls.ca_certificate_ref.name);
         }
         if let Some(stdio) = &spec.stdio {
+            self.secrets.insert(tokens::secret_id(id));
             self.environment(namespace, &stdio.env, &stdio.env_from);
         }
         if let Some(http) = &spec.http {
@@ -112,9 +114,9 @@ spec:
 ";
         let found = referenced(&manifests::inputs(text));
         let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        assert_eq!(names(&found.secrets), "a/tls b/all b/ca b/env b/token");
+        assert_eq!(names(&found.secrets), "a/tls b/all b/ca b/env b/mcpbe-run b/token");
         assert_eq!(names(&found.config_maps), "b/more b/settings");
         assert_eq!(names(&found.services), "b/mcpbe-hosted b/mcpbe-run");
-        assert_eq!(found.data().len(), 7);
+        assert_eq!(found.data().len(), 8);
     }
 }

@@ -20,6 +20,10 @@ pub(in crate::operator) enum NoMaterial {
 pub(in crate::operator) trait Material {
     /// A key: 32 random bytes.
     fn key(&self) -> Result<PrivateBytes, NoMaterial>;
+    /// A bearer token: a key as printable ASCII.
+    fn token(&self) -> Result<PrivateBytes, NoMaterial> {
+        Ok(PrivateBytes::new(URL_SAFE_NO_PAD.encode(self.key()?.expose())))
+    }
     /// A certificate with its key, and tokens.
     fn channels(&self) -> Result<Channels, NoMaterial>;
 }
@@ -37,12 +41,11 @@ impl Material for SystemMaterial {
     fn channels(&self) -> Result<Channels, NoMaterial> {
         // It is trusted by itself, not for its dates: it is replaced long before they matter.
         let issued = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])?;
-        let token = || Ok::<_, NoMaterial>(PrivateBytes::new(URL_SAFE_NO_PAD.encode(self.key()?.expose())));
         Ok(Channels {
             certificate: PrivateBytes::new(issued.cert.pem()),
             private_key: PrivateBytes::new(issued.signing_key.serialize_pem()),
-            admin_token: token()?,
-            peer_token: token()?,
+            admin_token: self.token()?,
+            peer_token: self.token()?,
         })
     }
 }

@@ -6,7 +6,7 @@ mod optional;
 mod react;
 mod trim;
 
-pub(super) use cache::Cache;
+pub(super) use cache::{Cache, id};
 pub(super) use optional::{OptionalKinds, ServerWatches};
 pub(super) use react::{SERVICE_NAME, Triggers};
 

@@ -5,9 +5,9 @@ use crate::api::backend::{RemoteServer, ServerRef, ServiceServer};
 use crate::api::conditions::Reason;
 use crate::api::pod::{EnvFromSource, EnvSourceRef, EnvVar};
 use crate::ir::ids::{ObjectId, SecretKey};
-use crate::ir::snapshot::{AddressPolicy, Endpoint, Target, Transport, UpstreamTls};
+use crate::ir::snapshot::{AddressPolicy, Endpoint, HeaderAuth, Target, Transport, UpstreamTls};
 use crate::translate::facts::{Cluster, Content, GroupKind};
-use crate::translate::naming::{SHIM_PATH, SHIM_PORT, backend_objects, service_host};
+use crate::translate::naming::{SHIM_PATH, SHIM_PORT, TOKEN_KEY, backend_objects, service_host};
 use crate::translate::problem::Problem;
 
 /// Where the backend is in this cluster.
@@ -113,6 +113,19 @@ fn other_operators(candidate: &Candidate<'_>, reference: &ServerRef, cluster: &C
     let field = format!("spec.serverRef: the address of {} {}", reference.kind, reference.name);
     url::target(&field, address, candidate.variant.transport(), AddressPolicy::Any)
         .map_err(|problem| unresolved(Reason::ServerNotFound, problem.message))
+}
+
+/// What a gateway shows to our shim in the backend's pods.
+pub(super) fn token(candidate: &Candidate<'_>) -> Result<HeaderAuth, Unusable> {
+    let value = SecretKey::new(&candidate.id.namespace, &backend_objects(&candidate.id.name), TOKEN_KEY);
+    if !candidate.facts.tokens.contains(candidate.id) {
+        let message = format!(
+            "Secret {}, in which the operator keeps the token of this backend's pods, has no key {TOKEN_KEY} or could not be made; delete it if it is there, a new one is made then",
+            value.secret.name
+        );
+        return Err(Unusable::Unresolved(Problem::new(Reason::SecretNotFound, message)));
+    }
+    Ok(HeaderAuth { header: "authorization".to_owned(), prefix: Some("Bearer ".to_owned()), value })
 }
 
 /// Secrets and `ConfigMap`s that the environment of a pod names and that do not exist. The pod waits for them; the

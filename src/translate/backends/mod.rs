@@ -132,8 +132,16 @@ impl Variant<'_> {
     }
 }
 
-/// The header that is shown to the server, with its value's place.
+/// The header that is shown to the server, with its value's place: what the spec names, or our own token.
 fn auth(candidate: &Candidate<'_>) -> Result<Option<snapshot::HeaderAuth>, Unusable> {
+    match (candidate.mode, candidate.variant, own_auth(candidate)?) {
+        (Mode::Cluster(_), Variant::Stdio(_), None) => cluster::token(candidate).map(Some),
+        (_, _, own) => Ok(own),
+    }
+}
+
+/// The header that the spec names.
+fn own_auth(candidate: &Candidate<'_>) -> Result<Option<snapshot::HeaderAuth>, Unusable> {
     let refuse = |message: &str| Err(Unusable::Refused(Problem::invalid(message)));
     let header = match (candidate.spec.auth.type_, &candidate.spec.auth.header) {
         (BackendAuthType::None, None) => return Ok(None),

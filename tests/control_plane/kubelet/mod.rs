@@ -9,7 +9,7 @@ mod volumes;
 
 pub use pod::Running;
 
-use crate::support::upstream::McpServer;
+use crate::support::upstream::{McpServer, Received, Reply, with_body};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
@@ -243,12 +243,15 @@ impl Shared {
     }
 
     async fn keep_serving(&self, api: &Api<Pod>, pod: &Pod, name: &str) -> Result<(), kube::Error> {
+        let Some(volumes) = volumes::fetch(&self.client, &self.namespace, pod).await? else { return Ok(()) };
         let known = self.servers.lock().get(name).map(|(address, _)| address.clone());
         let address = known.unwrap_or_else(new_address);
         if !self.servers.lock().contains_key(name) {
             let ports = pod.spec.iter().flat_map(|spec| spec.containers[0].ports.iter().flatten());
             let port = u16::try_from(ports.last().expect("a port").container_port).unwrap();
-            let server = McpServer::start_at(name, SocketAddr::new(address.parse().unwrap(), port)).await;
+            let place = SocketAddr::new(address.parse().unwrap(), port);
+            let token = token(pod, &volumes);
+            let server = McpServer::scripted_at(name, place, move |received| ask_for(token.as_deref(), received)).await;
             self.servers.lock().insert(name.to_owned(), (address.clone(), server));
         }
         set_status(api, pod, &running_status(&address, true, 0)).await
@@ -268,6 +271,23 @@ impl Shared {
         };
         let ready = !started && pod::is_ready(probe).await;
         set_status(api, pod, &running_status(&address, ready, restarts)).await
+    }
+}
+
+/// What the shim of a pod asks its callers for: the file that its arguments name. A server without a shim asks for nothing.
+fn token(pod: &Pod, volumes: &BTreeMap<String, volumes::Files>) -> Option<String> {
+    let arguments = pod.spec.as_ref().unwrap().containers[0].args.iter().flatten();
+    let file = arguments.skip_while(|word| *word != "--token-file").nth(1)?;
+    let (directory, name) = file.rsplit_once('/').unwrap();
+    Some(String::from_utf8(volumes[directory][name].clone()).unwrap())
+}
+
+fn ask_for(token: Option<&str>, received: &Received) -> Reply {
+    match token {
+        Some(token) if received.header("authorization") != Some(&format!("Bearer {token}")) => {
+            Reply::Bytes(with_body("401 Unauthorized", "", b""))
+        }
+        _ => Reply::Default,
     }
 }
 
