@@ -63,9 +63,10 @@ impl Keeper<'_> {
         let secret = self.secret(&next, Some(kept.version));
         // With its version: of two that take a step at once, one succeeds.
         let step = PatchParams::apply(FIELD_MANAGER).force();
-        let replaced = within(self.api().patch(&self.name(), &step, &Patch::Apply(&secret))).await;
+        let replaced = within(self.api().patch(&self.secret_id().name, &step, &Patch::Apply(&secret))).await;
+        let version = resource_version(&self.written(replaced)?);
         tracing::info!(gateway = %self.gateway, "took a step in the rotation of keys");
-        Kept::new(resource_version(&self.written(replaced)?), next)
+        Kept::new(version, next)
     }
 
     /// When the keys have to be looked at again.
@@ -76,7 +77,7 @@ impl Keeper<'_> {
 
     /// What is remembered, unless somebody wrote the Secret since.
     async fn current(&self, kept: Option<Kept>) -> Result<Option<Kept>, DeployError> {
-        let id = ObjectId::new(&self.gateway.namespace, self.name());
+        let id = self.secret_id();
         let seen = self.context.caches.secrets.get(&id).map(|secret| resource_version(&*secret));
         if let Some(kept) = kept
             && seen.as_ref() == Some(&kept.version)
@@ -89,13 +90,14 @@ impl Keeper<'_> {
         if !is_controlled_by(&secret.metadata, &self.owner.uid) {
             return Err(ApplyError::from(Problem::foreign("Secret", &id)).into());
         }
-        let keys = Keys::read(secret.data.as_ref().unwrap_or(&std::collections::BTreeMap::new()));
-        let keys = keys.map_err(|source| DeployError::Keys { name: id.name.clone(), source })?;
-        Kept::new(resource_version(&secret), keys).map(Some)
+        let version = resource_version(&secret);
+        let keys = Keys::read(&secret.data.unwrap_or_default());
+        let keys = keys.map_err(|source| DeployError::Keys { name: id.name, source })?;
+        Kept::new(version, keys).map(Some)
     }
 
     /// The Secret as it should be kept.
-    pub(super) fn secret(&self, keys: &Keys, version: Option<String>) -> Secret {
+    fn secret(&self, keys: &Keys, version: Option<String>) -> Secret {
         let mut secret = build::gateway_keys(self.gateway, self.owner, keys.data());
         secret.metadata.resource_version = version;
         secret
@@ -115,8 +117,9 @@ impl Keeper<'_> {
         gateway.annotations().get(ROTATE_KEYS_ANNOTATION).cloned()
     }
 
-    fn name(&self) -> String {
-        naming::gateway_keys(&self.gateway.name)
+    /// The Secret in which the keys are kept.
+    pub(super) fn secret_id(&self) -> ObjectId {
+        ObjectId::new(&self.gateway.namespace, naming::gateway_keys(&self.gateway.name))
     }
 
     fn api(&self) -> Api<Secret> {
@@ -125,15 +128,12 @@ impl Keeper<'_> {
 
     fn written(&self, done: Result<Secret, ApiError>) -> Result<Secret, DeployError> {
         done.map_err(|error| match error.status() {
-            Some(status) if status.is_forbidden() => {
-                let id = ObjectId::new(&self.gateway.namespace, self.name());
-                ApplyError::from_api(error, "Secret", &id).into()
-            }
+            Some(status) if status.is_forbidden() => ApplyError::from_api(error, "Secret", &self.secret_id()).into(),
             _ => self.failed(error),
         })
     }
 
     fn failed(&self, source: ApiError) -> DeployError {
-        DeployError::Secret { name: self.name(), source }
+        DeployError::Secret { name: self.secret_id().name, source }
     }
 }
