@@ -7,6 +7,7 @@
 //! | [`api`] | the custom resources, as people write them | no |
 //! | [`ir`] | the domain: what a gateway serves ([`ir::snapshot`]), ids, secrets | no |
 //! | [`translate`] | objects in, snapshots and statuses out; total and deterministic | no |
+//! | `net` | listening sockets, and bounds on connections | network |
 //! | [`shim`] | runs stdio MCP servers as child processes and serves them over HTTP | processes |
 //! | [`gateway`] | the data plane: serves MCP to clients in front of many MCP servers | network |
 //! | [`operator`] | reconciles the custom resources of a cluster | network |
@@ -22,6 +23,8 @@ pub mod translate;
 
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
+pub mod net;
 #[cfg(feature = "operator")]
 pub mod operator;
 #[cfg(feature = "gateway")]

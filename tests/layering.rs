@@ -31,10 +31,16 @@ const LAYERS: &[Layer] = &[
     },
     Layer { name: "ir", uses: &[], pure: true, kube: &[] },
     Layer { name: "translate", uses: &["api", "ir"], pure: true, kube: &[] },
-    Layer { name: "shim", uses: &["ir", "gateway::mcp", "gateway::error"], pure: false, kube: &[] },
-    Layer { name: "gateway", uses: &["api", "ir", "translate", "shim"], pure: false, kube: &[] },
+    Layer { name: "net", uses: &[], pure: false, kube: &[] },
+    Layer { name: "shim", uses: &["ir", "net", "gateway::mcp", "gateway::error"], pure: false, kube: &[] },
+    Layer { name: "gateway", uses: &["api", "ir", "translate", "net", "shim"], pure: false, kube: &[] },
     Layer { name: "operator", uses: &["api", "ir", "translate"], pure: false, kube: &["*"] },
-    Layer { name: "cli", uses: &["api", "ir", "translate", "shim", "gateway", "operator"], pure: false, kube: &[] },
+    Layer {
+        name: "cli",
+        uses: &["api", "ir", "translate", "net", "shim", "gateway", "operator"],
+        pure: false,
+        kube: &[],
+    },
 ];
 
 /// Crates of which only the operator may name anything, and `api` what [`Layer::kube`] lists.

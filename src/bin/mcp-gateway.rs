@@ -1,8 +1,9 @@
-//! The data plane: `serve` in a pod, `run` on a laptop.
+//! The data plane: `serve` in a pod, `run` on a laptop, `shim` in the pod of a stdio server.
 
 use clap::{Parser, Subcommand};
 use mcp_gateway_operator::cli::run::{RunArgs, ValidateArgs, run, validate};
 use mcp_gateway_operator::cli::serve::{ServeArgs, serve};
+use mcp_gateway_operator::cli::shim::{ShimArgs, shim};
 use mcp_gateway_operator::cli::{Failure, refuse_arguments};
 use mcp_gateway_operator::gateway::state::Gateway;
 use mcp_gateway_operator::shim::exec_entry;
@@ -24,6 +25,8 @@ enum Command {
     Run(RunArgs),
     /// Check what `run` would serve, and serve nothing
     Validate(ValidateArgs),
+    /// Serve a stdio MCP server on a port, as in a pod of its own
+    Shim(ShimArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::<Gateway>(args),
         Command::Run(args) => run::<Gateway>(args),
         Command::Validate(args) => validate(args),
+        Command::Shim(args) => shim(args),
     };
     done.unwrap_or_else(|failure: Failure| failure.exit())
 }

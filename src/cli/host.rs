@@ -2,9 +2,9 @@
 
 use super::Failure;
 use crate::gateway::config::{Engine, Runtime, Source, Watch, first, follow};
-use crate::gateway::listener::socket::Bind;
 use crate::gateway::peers::peering::Peering;
 use crate::gateway::{admin, channel};
+use crate::net::socket::Bind;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;

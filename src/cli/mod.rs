@@ -16,6 +16,8 @@ pub mod run;
 mod secret_values;
 #[cfg(feature = "gateway")]
 pub mod serve;
+#[cfg(feature = "gateway")]
+pub mod shim;
 #[cfg(feature = "operator")]
 pub mod status;
 
@@ -38,6 +40,12 @@ impl Failure {
     /// The command was called wrongly: exit code 2.
     pub fn usage(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), code: 2 }
+    }
+
+    /// The command failed in a way that has an exit code of its own.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn with_code(message: impl fmt::Display, code: u8) -> Self {
+        Self { message: message.to_string(), code }
     }
 
     /// Tells the user, and ends the process accordingly.

@@ -2,11 +2,12 @@
 //!
 //! A [`Child`] is stopped when it is dropped. Its end always runs the same way: standard input closes, then SIGTERM to the
 //! process group, then SIGKILL to the group, each after a grace period; the process is reaped and its death is announced
-//! once both output pipes are read out.
+//! once both output pipes are read out. In a pod, what has left the group ends with it: see [`strays`].
 
 use super::framing::{FramingError, Lines};
-use super::spawn::Launch;
-use super::stderr::{self, Tail};
+use super::spawn::{Launch, Spawned};
+use super::stderr::{self, Redactor, Tail};
+use super::strays;
 use super::{Grace, ShimError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -92,7 +93,7 @@ impl Child {
         supervision: Supervision<'_>,
     ) -> Result<(Self, mpsc::Receiver<Bytes>), ShimError> {
         let Supervision { server, line_bytes, grace, tail, closing, tasks, on_exit } = supervision;
-        let mut process = launch.spawn().await?;
+        let Spawned { mut process, own, mark } = launch.spawn().await?;
         let started = Instant::now();
         let broken = || ShimError::Spawn { command: launch.name(), source: std::io::Error::other("a pipe is missing") };
         let stdin = process.stdin.take().ok_or_else(broken)?;
@@ -106,7 +107,8 @@ impl Child {
         let (announce, exit) = watch::channel(None);
         let unreadable = Unreadable { reason: Arc::default(), stop: stop.clone() };
         tasks.spawn(write(stdin, queue, stop.clone()));
-        let read = tasks.spawn(read(stdout, line_bytes, server.to_owned(), lines, unreadable.clone()));
+        let chatter = Chatter { server: server.to_owned(), redactor: launch.redactor(), tail: tail.clone() };
+        let read = tasks.spawn(read(stdout, line_bytes, chatter, lines, unreadable.clone()));
         let drained = tasks.spawn(drain(errors, server.to_owned(), launch, tail));
         tracing::debug!(server, pid = group.as_raw_nonzero().get(), "child started");
 
@@ -115,6 +117,10 @@ impl Child {
         tasks.spawn(async move {
             let mut group = Group { id: group, gone: false };
             let status = wait(&mut process, &mut group, &supervised, grace).await;
+            drop(own);
+            if let Some(mark) = mark {
+                strays::end(mark).await;
+            }
             for reader in [read, drained] {
                 let abort = reader.abort_handle();
                 if timeout(READ_OUT, reader).await.is_err() {
@@ -198,8 +204,24 @@ fn as_one_line(message: Bytes) -> Bytes {
     message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }
 
-/// Passes on the lines that can be messages. Many servers greet their users on standard output; that is logged and skipped.
-async fn read(stdout: ChildStdout, limit: usize, server: String, lines: mpsc::Sender<Bytes>, unreadable: Unreadable) {
+/// What is done with the lines of standard output that are no messages.
+struct Chatter {
+    server: String,
+    redactor: Redactor,
+    tail: Tail,
+}
+
+impl Chatter {
+    /// Many servers greet their users there. It is skipped, and kept where a user looks for why a server does not work: one that
+    /// is no MCP server mostly says on this way what it is.
+    fn skip(&self, line: &[u8]) {
+        tracing::debug!(server = self.server, "child stdout is not JSON-RPC, skipped");
+        self.tail.note(&self.redactor, line);
+    }
+}
+
+/// Passes on the lines that can be messages.
+async fn read(stdout: ChildStdout, limit: usize, chatter: Chatter, lines: mpsc::Sender<Bytes>, unreadable: Unreadable) {
     let mut source = Lines::new(stdout, limit);
     loop {
         match source.next().await {
@@ -208,13 +230,10 @@ async fn read(stdout: ChildStdout, limit: usize, server: String, lines: mpsc::Se
                     return;
                 }
             }
-            Ok(Some(line)) => {
-                let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-                tracing::debug!(server, line = start, "child stdout is not JSON-RPC, skipped");
-            }
+            Ok(Some(line)) => chatter.skip(&line),
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(server, %error, "child stdout is unreadable, stopping it");
+                tracing::warn!(server = chatter.server, %error, "child stdout is unreadable, stopping it");
                 return unreadable.because(&error);
             }
         }

@@ -167,6 +167,11 @@ impl Message {
         envelope::decode(&self.bytes).ok()?.error()?.get("code")?.text().parse().ok()
     }
 
+    /// `error.message`, if this is a response that carries one.
+    pub(super) fn error_message(&self) -> Option<String> {
+        Some(envelope::decode(&self.bytes).ok()?.error()?.get_str("message")?.into_owned())
+    }
+
     /// The same `initialize` with no client capabilities.
     pub(super) fn without_capabilities(&self) -> Bytes {
         let envelope = envelope::decode(&self.bytes).ok();

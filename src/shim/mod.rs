@@ -1,7 +1,7 @@
 //! Runs stdio MCP servers as child processes and serves them over Streamable HTTP.
 //!
 //! So the gateway has HTTP upstreams only: on a laptop it reaches a [`Shim`] through an in-memory connection
-//! ([`Shim::connect`]); in a pod the same code stands behind a port.
+//! ([`Shim::connect`]); in a pod the same code stands behind a port ([`pod`]).
 //!
 //! | file | its job |
 //! |---|---|
@@ -11,30 +11,36 @@
 //! | `link`, `routes`, `subscriptions`, `outlet` | one child in use: whose message is whose, ids kept apart, bounded queues |
 //! | `pool` | how many children, warm ones, pauses between crashes |
 //! | `child`, `spawn`, `framing`, `stderr` | one process: start, pipes, end |
+//! | `strays`, `reap` | what processes leave behind, and whose exit status is whose |
+//! | `handshake` | whether the command is an MCP server at all |
+//! | [`pod`] | the port of a pod: token, readiness, metrics, the way out |
 //!
 //! A child serves one era only, since some servers break when both are tried on one process. Of the gateway only the pure
 //! protocol code (`gateway::mcp`) is used here.
 
 mod child;
 mod framing;
+mod handshake;
 mod link;
 mod message;
 mod modern;
 mod outlet;
+pub mod pod;
 mod pool;
+mod reap;
 mod reply;
 mod routes;
 mod server;
 mod session;
 mod spawn;
 mod stderr;
+mod strays;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 pub use spawn::exec_entry;
 
-use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Isolation, Process};
 use modern::Modern;
@@ -46,6 +52,15 @@ use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Where a shim runs: what its children get of its own environment, and what becomes of what they leave behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surroundings {
+    /// On a user's machine children get what programs cannot do without. A daemon that one of them starts is the user's.
+    Laptop,
+    /// A pod's environment is written for the server that runs in it, and nothing outlives the child that started it.
+    Pod,
+}
 
 /// Bytes in flight in each direction of an in-memory connection.
 const DUPLEX_BUFFER: usize = 64 * 1024;
@@ -82,9 +97,15 @@ pub enum ShimError {
         /// The directory.
         directory: String,
     },
-    /// The program does not exist or may not be executed.
+    /// The program does not exist.
     #[error("the command {command:?} was not found: install it, or give its full path")]
     CommandNotFound {
+        /// The command's name.
+        command: String,
+    },
+    /// The program may not be executed.
+    #[error("the command {command:?} is not executable")]
+    NotExecutable {
         /// The command's name.
         command: String,
     },
@@ -152,6 +173,8 @@ pub struct ShimLimits {
     pub line_bytes: usize,
     /// The largest request body, in bytes.
     pub body_bytes: usize,
+    /// For a request's body to come.
+    pub body_within: Duration,
     /// How a child ends.
     pub grace: Grace,
     /// For the answer to `initialize`: long, since launchers download packages first.
@@ -182,6 +205,7 @@ impl Default for ShimLimits {
             // What rmcp reads, too.
             line_bytes: 16 * 1024 * 1024,
             body_bytes: 16 * 1024 * 1024,
+            body_within: Duration::from_secs(60),
             grace: Grace { after_stdin: Duration::from_secs(2), after_term: Duration::from_secs(2) },
             handshake: Duration::from_secs(120),
             probe: Duration::from_secs(3),
@@ -206,8 +230,14 @@ pub struct ShimStats {
     pub idle: u32,
     /// Processes being started.
     pub starting: u32,
-    /// Processes that ended by themselves, since the shim started.
+    /// Processes started, since the shim started.
+    pub starts: u64,
+    /// Processes that ended by themselves.
     pub crashes: u64,
+    /// Handshakes that failed: refused, not answered, or ended by a crash.
+    pub handshake_failures: u64,
+    /// Lines of standard error that were not logged, since they were too many.
+    pub stderr_dropped: u64,
     /// Sessions of the legacy era.
     pub sessions: usize,
     /// The last start or end that failed.
@@ -225,6 +255,10 @@ pub struct Shim {
     sessions: Sessions,
     modern: Modern,
     connections: TaskTracker,
+    /// One token per call in flight.
+    calls: TaskTracker,
+    /// Cancelled when nothing new is to be begun.
+    draining: CancellationToken,
     /// Ends the connections, after the children.
     closed: CancellationToken,
 }
@@ -233,13 +267,14 @@ impl Shim {
     /// Prepares a server. Starts `pool.min` processes ahead of need, and nothing else before the first request. Must be called
     /// inside a runtime.
     pub fn start(
-        name: &ObjectId,
+        name: &str,
         process: &Process,
         credentials: &Credentials,
+        surroundings: Surroundings,
         limits: ShimLimits,
     ) -> Result<Arc<Self>, ShimError> {
-        let launch = Launch::resolve(process, credentials)?;
-        let pool = Arc::new(Pool::new(name.to_string(), launch, process.pool.max, limits.clone()));
+        let launch = Launch::resolve(process, credentials, surroundings)?;
+        let pool = Arc::new(Pool::new(name.to_owned(), launch, process.pool.max, limits.clone()));
         let shim = Arc::new(Self {
             isolation: process.isolation,
             idle_timeout: Duration::from_millis(process.pool.idle_timeout_ms),
@@ -248,6 +283,8 @@ impl Shim {
             sessions: Sessions::default(),
             modern: Modern::default(),
             connections: TaskTracker::new(),
+            calls: TaskTracker::new(),
+            draining: CancellationToken::new(),
             closed: CancellationToken::new(),
         });
         let min = process.pool.min;
@@ -264,6 +301,16 @@ impl Shim {
         let (client, server) = tokio::io::duplex(DUPLEX_BUFFER);
         self.connections.spawn(server::serve(Arc::clone(self), server));
         client
+    }
+
+    /// Begins nothing new from now on, and waits for the calls in flight, at the most for `limit`. Answers to questions of the
+    /// server still reach it.
+    pub async fn drain(&self, limit: Duration) {
+        self.draining.cancel();
+        self.calls.close();
+        if tokio::time::timeout(limit, self.calls.wait()).await.is_err() {
+            tracing::warn!(calls = self.calls.len(), "calls in flight are cut off");
+        }
     }
 
     /// Ends every child and every connection, and waits for it: at the most the grace of the children and a few seconds.
@@ -289,7 +336,10 @@ impl Shim {
             running: pool.running,
             idle: pool.idle,
             starting: pool.starting,
+            starts: pool.starts,
             crashes: pool.crashes,
+            handshake_failures: pool.handshake_failures,
+            stderr_dropped: pool.stderr_dropped,
             sessions: self.sessions.len(),
             last_error: pool.last_error,
             stderr_tail: pool.stderr_tail,

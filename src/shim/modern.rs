@@ -106,13 +106,17 @@ fn status_of(error: Option<i64>) -> StatusCode {
 }
 
 async fn call(shim: &Arc<Shim>, request: &Message) -> Result<Call, Failure> {
+    let in_flight = shim.calls.token();
     // On its own, so that a client that gives up does not interrupt the probe that others wait for.
     let finding = tokio::spawn(child(Arc::clone(shim)));
     let Shared { link, activity } = finding.await.unwrap_or(Err(Failure::Shim(ShimError::Closing)))?;
     let in_use = activity.begin();
-    let hears = if request.method == "subscriptions/listen" { Hears::Subscription } else { Hears::All };
+    let listens = request.method == "subscriptions/listen";
+    let hears = if listens { Hears::Subscription } else { Hears::All };
+    // A subscription has no end of its own, so nothing waits for it.
+    let in_flight = (!listens).then_some(in_flight);
     let (number, inlet) = link.request(NOBODY, request, hears).await.map_err(ShimError::from)?;
-    let hold: Hold = Box::new((Abandon { link, number }, in_use));
+    let hold: Hold = Box::new((Abandon { link, number }, in_use, in_flight));
     Ok(Call { inlet, hold })
 }
 
@@ -125,6 +129,15 @@ struct Abandon {
 impl Drop for Abandon {
     fn drop(&mut self) {
         self.link.abandon(self.number);
+    }
+}
+
+/// Whether the server speaks this era.
+pub(super) async fn speaks(shim: &Arc<Shim>) -> Result<bool, ShimError> {
+    match child(Arc::clone(shim)).await {
+        Ok(_) => Ok(true),
+        Err(Failure::Legacy) => Ok(false),
+        Err(Failure::Shim(error)) => Err(error),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{ShimError, ShimLimits};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     warm: Mutex<VecDeque<Ready>>,
     starting: AtomicU32,
+    starts: AtomicU64,
+    handshake_failures: AtomicU64,
     health: Arc<Mutex<Health>>,
     tail: Tail,
     /// A warm process is there to be taken.
@@ -72,7 +74,10 @@ pub(super) struct PoolStats {
     pub(super) running: u32,
     pub(super) idle: u32,
     pub(super) starting: u32,
+    pub(super) starts: u64,
     pub(super) crashes: u64,
+    pub(super) handshake_failures: u64,
+    pub(super) stderr_dropped: u64,
     pub(super) last_error: Option<String>,
     pub(super) stderr_tail: Vec<String>,
 }
@@ -88,6 +93,8 @@ impl Pool {
             permits: Arc::new(Semaphore::new(max as usize)),
             warm: Mutex::default(),
             starting: AtomicU32::new(0),
+            starts: AtomicU64::new(0),
+            handshake_failures: AtomicU64::new(0),
             health: Arc::default(),
             tail: Tail::default(),
             warmed: Notify::new(),
@@ -179,13 +186,21 @@ impl Pool {
         let started = Child::start(&self.launch, supervision).await;
         drop(starting);
         match started {
-            Ok((child, lines)) => Ok(Ready { child, lines }),
+            Ok((child, lines)) => {
+                self.starts.fetch_add(1, Ordering::Relaxed);
+                Ok(Ready { child, lines })
+            }
             Err(error) => {
                 tracing::warn!(server = self.server, %error, "child did not start");
                 self.health.lock().last_error = Some(error.to_string());
                 Err(error)
             }
         }
+    }
+
+    /// Counts a handshake that failed.
+    pub(super) fn handshake_failed(&self) {
+        self.handshake_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Keeps `target()` processes ready; runs until the server is shut down.
@@ -229,7 +244,10 @@ impl Pool {
             running: used.saturating_sub(idle).saturating_sub(starting),
             idle,
             starting,
+            starts: self.starts.load(Ordering::Relaxed),
             crashes: health.crashes,
+            handshake_failures: self.handshake_failures.load(Ordering::Relaxed),
+            stderr_dropped: self.tail.dropped(),
             last_error: health.last_error.clone(),
             stderr_tail: self.tail.lines(),
         }

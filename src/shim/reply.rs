@@ -82,7 +82,7 @@ impl Body for ReplyBody {
     }
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Reply {
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -92,6 +92,11 @@ fn with_type(status: StatusCode, content_type: &'static str, body: ReplyBody) ->
 /// One JSON document.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Reply {
     with_type(status, "application/json", ReplyBody::Whole(Some(body)))
+}
+
+/// A line for people and probes.
+pub(super) fn text(status: StatusCode, line: &str) -> Reply {
+    with_type(status, "text/plain; charset=utf-8", ReplyBody::Whole(Some(format!("{line}\n").into())))
 }
 
 /// No body.

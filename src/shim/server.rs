@@ -4,7 +4,7 @@ use super::message::{FIRST_MODERN, Kind, Message};
 use super::reply::{self, Reply, SESSION_HEADER};
 use super::routes::Refusal;
 use super::session::{self, InUse, Session};
-use super::{Shim, ShimError, modern};
+use super::{Shim, ShimError, ShimLimits, modern};
 use crate::gateway::mcp::envelope::DecodeError;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
@@ -34,7 +34,8 @@ pub(super) async fn serve(shim: Arc<Shim>, io: impl AsyncRead + AsyncWrite + Unp
     }
 }
 
-async fn handle(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
+/// Answers one request of MCP.
+pub(super) async fn handle(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
     match *request.method() {
         Method::POST => post(shim, request).await,
         Method::GET => get(shim, request.headers()),
@@ -45,7 +46,7 @@ async fn handle(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
 
 async fn post(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
     let (head, body) = request.into_parts();
-    let body = match read(body, shim.limits.body_bytes).await {
+    let body = match read(body, &shim.limits).await {
         Ok(body) => body,
         Err(reply) => return reply,
     };
@@ -53,7 +54,11 @@ async fn post(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
         Ok(message) => message,
         Err(error) => return reply::refuse(StatusCode::BAD_REQUEST, None, rpc_code(error), &error.to_string()),
     };
+    if message.kind == Kind::Request && shim.draining.is_cancelled() {
+        return reply::unavailable(message.id(), &ShimError::Closing);
+    }
     if message.kind == Kind::Request && message.method == "initialize" {
+        let _in_flight = shim.calls.token();
         return session::initialize(shim, message).await;
     }
     if message.is_modern() || names_modern_version(&head.headers) {
@@ -69,7 +74,8 @@ async fn post(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
 async fn in_session(shim: &Shim, session: &Session, message: &Message, in_use: InUse) -> Reply {
     let sent = match message.kind {
         Kind::Request => {
-            return match session.call(shim, message, in_use).await {
+            let in_flight = shim.calls.token();
+            return match session.call(shim, message, in_use).await.map(|call| call.holding(in_flight)) {
                 Ok(call) => reply::relay(message.id(), call, |_| StatusCode::OK).await,
                 Err(ShimError::Gone) if session.is_gone() => reply::session_not_found(message.id()),
                 Err(error) => reply::unavailable(message.id(), &error),
@@ -107,8 +113,13 @@ fn delete(shim: &Shim, headers: &HeaderMap) -> Reply {
     }
 }
 
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, Reply> {
-    match Limited::new(body, limit).collect().await {
+async fn read(body: Incoming, limits: &ShimLimits) -> Result<Bytes, Reply> {
+    let limit = limits.body_bytes;
+    let reading = Limited::new(body, limit).collect();
+    let Ok(read) = tokio::time::timeout(limits.body_within, reading).await else {
+        return Err(reply::refuse(StatusCode::REQUEST_TIMEOUT, None, -32600, "the body did not come in time"));
+    };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let text = format!("the body is larger than {limit} bytes");

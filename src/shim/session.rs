@@ -96,6 +96,13 @@ pub(super) struct Call {
     pub(super) hold: Hold,
 }
 
+impl Call {
+    /// The same, with something more that must live until it is through.
+    pub(super) fn holding(self, more: impl Send + 'static) -> Self {
+        Self { inlet: self.inlet, hold: Box::new((self.hold, more)) }
+    }
+}
+
 impl Sessions {
     pub(super) fn len(&self) -> usize {
         self.by_id.lock().len()
@@ -173,7 +180,7 @@ pub(super) async fn initialize(shim: &Arc<Shim>, request: Message) -> Reply {
 }
 
 /// A session and the answer to its `initialize`; no session where the server refuses.
-async fn open(shim: Arc<Shim>, request: Message) -> Result<(Option<Arc<Session>>, Bytes), ShimError> {
+pub(super) async fn open(shim: Arc<Shim>, request: Message) -> Result<(Option<Arc<Session>>, Bytes), ShimError> {
     let key = next_key();
     let (binding, answer) = match shim.isolation {
         Isolation::PerSession => {
@@ -203,8 +210,11 @@ async fn start_child(
     let ready = shim.pool.take().await?;
     let link = Link::new(ready, audience, shim.limits.in_flight, shim.pool.tasks());
     link.attach(key);
-    let answer = link.ask(key, initialize, shim.limits.handshake).await?;
-    Ok((link, answer))
+    let answer = link.ask(key, initialize, shim.limits.handshake).await;
+    if !answer.as_ref().is_ok_and(|answer| answer.result().is_some()) {
+        shim.pool.handshake_failed();
+    }
+    Ok((link, answer?))
 }
 
 /// Binds a session to everyone's child. The first one's `initialize` starts it, without client capabilities, since a question

@@ -1,7 +1,9 @@
 //! From a server's definition to a running process: command, environment, process group, and the parent's death.
 
-use super::ShimError;
+use super::reap::{self, Own};
 use super::stderr::Redactor;
+use super::strays::Mark;
+use super::{ShimError, Surroundings};
 use crate::ir::secrets::{Credentials, PrivateBytes};
 use crate::ir::snapshot::{EnvValue, Process};
 use std::ffi::{OsStr, OsString};
@@ -67,21 +69,42 @@ const INHERITED: &[&str] = &[
 const INHERITED_PREFIXES: &[&str] = &["LC_", "XDG_", "npm_config_", "NPM_CONFIG_", "UV_", "PIP_"];
 const CREDENTIAL_WORDS: &[&str] = &["TOKEN", "PASSWORD", "SECRET", "_AUTH", "USERNAME", "CREDENTIAL"];
 
+/// Names in a pod's environment that tell of a secret, for the logs.
+const SECRET_WORDS: &[&str] =
+    &["TOKEN", "PASS", "SECRET", "AUTH", "CREDENTIAL", "KEY", "PRIVATE", "COOKIE", "SIGNATURE", "DSN"];
+
 /// A command with everything resolved. It holds secrets: it has no `Debug`.
 pub(super) struct Launch {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
+    surroundings: Surroundings,
     redactor: Redactor,
+}
+
+/// A process that has just been started.
+pub(super) struct Spawned {
+    pub(super) process: Child,
+    /// To be kept until the process is waited for.
+    pub(super) own: Own,
+    /// By which to find what it leaves behind, where that is to end with it.
+    pub(super) mark: Option<Mark>,
 }
 
 impl Launch {
     /// Resolves the secrets of a server's definition.
-    pub(super) fn resolve(process: &Process, credentials: &Credentials) -> Result<Self, ShimError> {
+    pub(super) fn resolve(
+        process: &Process,
+        credentials: &Credentials,
+        surroundings: Surroundings,
+    ) -> Result<Self, ShimError> {
         let (program, first_args) = process.command.split_first().ok_or(ShimError::NoCommand)?;
-        let mut env: Vec<_> = std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect();
-        let mut secrets: Vec<&PrivateBytes> = Vec::new();
+        let in_pod = surroundings == Surroundings::Pod;
+        let mut env: Vec<_> = std::env::vars_os().filter(|(name, _)| in_pod || is_inherited(name)).collect();
+        // A pod's environment is written for the server, and nothing tells which of it came from a Secret.
+        let mut secrets: Vec<PrivateBytes> =
+            env.iter().filter(|_| in_pod).filter_map(|(name, value)| secret_in(name, value)).collect();
         for variable in &process.env {
             let value = match &variable.value {
                 EnvValue::Literal(value) => OsString::from(value),
@@ -90,7 +113,7 @@ impl Launch {
                         variable: variable.name.clone(),
                         key: key.to_string(),
                     })?;
-                    secrets.push(secret);
+                    secrets.push(secret.clone());
                     OsString::from_vec(secret.expose().to_vec())
                 }
             };
@@ -105,7 +128,8 @@ impl Launch {
             args: first_args.iter().chain(&process.args).map(OsString::from).collect(),
             env,
             directory: process.working_dir.as_ref().map(PathBuf::from),
-            redactor: Redactor::new(secrets.into_iter()),
+            surroundings,
+            redactor: Redactor::new(secrets.iter()),
         })
     }
 
@@ -115,7 +139,7 @@ impl Launch {
     }
 
     /// Starts the process, in a process group of its own, with all three pipes.
-    pub(super) async fn spawn(&self) -> Result<Child, ShimError> {
+    pub(super) async fn spawn(&self) -> Result<Spawned, ShimError> {
         if let Some(directory) = self.directory.as_ref().filter(|directory| !directory.is_dir()) {
             return Err(ShimError::NoDirectory { directory: directory.display().to_string() });
         }
@@ -127,7 +151,14 @@ impl Launch {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        spawn_on_lasting_thread(command).await.map_err(|source| ShimError::Spawn { command: self.name(), source })
+        let mark = (self.surroundings == Surroundings::Pod).then(Mark::next);
+        if let Some(mark) = &mark {
+            command.env(Mark::VARIABLE, mark.value());
+        }
+        let (process, own) = spawn_on_lasting_thread(command)
+            .await
+            .map_err(|source| ShimError::Spawn { command: self.name(), source })?;
+        Ok(Spawned { process, own, mark })
     }
 
     /// The command's name, for messages. Arguments may hold secrets and are left out.
@@ -142,13 +173,17 @@ impl Launch {
             let path = self.directory.as_ref().map_or_else(|| program.to_owned(), |directory| directory.join(program));
             // Absolute, since the child changes its directory before it executes the program.
             let path = std::path::absolute(&path).unwrap_or(path);
-            return if is_executable(&path) { Ok(path) } else { Err(self.not_found()) };
+            return if is_executable(&path) { Ok(path) } else { Err(self.not_executable(&path)) };
         }
         let path = self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
         std::env::split_paths(path.unwrap_or_else(|| OsStr::new("/usr/local/bin:/usr/bin:/bin")))
             .map(|directory| directory.join(program))
             .find(|candidate| is_executable(candidate))
             .ok_or_else(|| self.not_found())
+    }
+
+    fn not_executable(&self, path: &Path) -> ShimError {
+        if path.is_file() { ShimError::NotExecutable { command: self.name() } } else { self.not_found() }
     }
 
     fn not_found(&self) -> ShimError {
@@ -166,6 +201,20 @@ fn is_inherited(name: &OsStr) -> bool {
     INHERITED.contains(&name)
         || INHERITED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !CREDENTIAL_WORDS.iter().any(|word| upper.contains(word))
+}
+
+/// What is secret of a variable that does not say where it comes from: by its name, or the password in a URL. File names are not.
+fn secret_in(name: &OsStr, value: &OsStr) -> Option<PrivateBytes> {
+    let (upper, value) = (name.to_str()?.to_ascii_uppercase(), value.as_bytes());
+    if value.starts_with(b"/") || value.starts_with(b"./") {
+        return None;
+    }
+    if SECRET_WORDS.iter().any(|word| upper.contains(word)) {
+        return Some(PrivateBytes::new(value));
+    }
+    let address = &value[memchr::memmem::find(value, b"://")? + 3..];
+    let user_info = &address[..memchr::memchr(b'@', address)?];
+    Some(PrivateBytes::new(&user_info[memchr::memchr(b':', user_info)? + 1..]))
 }
 
 /// Whether this binary's `main` begins with [`exec_entry`].
@@ -225,12 +274,12 @@ fn command(program: &Path) -> std::process::Command {
 struct Job {
     command: Command,
     runtime: Handle,
-    reply: oneshot::Sender<std::io::Result<Child>>,
+    reply: oneshot::Sender<std::io::Result<(Child, Own)>>,
 }
 
 /// Spawns from one thread that lives as long as the process: the parent-death signal fires when the *thread* that spawned
 /// dies, and threads of the runtime come and go. It also keeps a slow fork off the runtime's workers.
-async fn spawn_on_lasting_thread(command: Command) -> std::io::Result<Child> {
+async fn spawn_on_lasting_thread(command: Command) -> std::io::Result<(Child, Own)> {
     static SPAWNER: OnceLock<std::io::Result<mpsc::Sender<Job>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -238,7 +287,7 @@ async fn spawn_on_lasting_thread(command: Command) -> std::io::Result<Child> {
             for Job { mut command, runtime, reply } in queue {
                 let _context = runtime.enter();
                 // If nobody waits any more, the child drops here and is killed.
-                let _ = reply.send(command.spawn());
+                let _ = reply.send(reap::spawn(&mut command));
             }
         })?;
         Ok(jobs)
@@ -267,6 +316,10 @@ mod tests {
         }
     }
 
+    fn resolve(process: &Process) -> Result<Launch, ShimError> {
+        Launch::resolve(process, &Credentials::default(), Surroundings::Laptop)
+    }
+
     #[test]
     fn the_environment_is_an_allow_list() {
         for name in ["PATH", "HOME", "LC_ALL", "XDG_CACHE_HOME", "npm_config_cache", "UV_CACHE_DIR"] {
@@ -293,8 +346,8 @@ mod tests {
             EnvVar { name: "API_TOKEN".to_owned(), value: EnvValue::Secret(key) },
             EnvVar { name: "HOME".to_owned(), value: EnvValue::Literal("/nowhere".to_owned()) },
         ];
-        let launch = Launch::resolve(&process(&["env"], env), &credentials).unwrap();
-        let output = launch.spawn().await.unwrap().wait_with_output().await.unwrap();
+        let launch = Launch::resolve(&process(&["env"], env), &credentials, Surroundings::Laptop).unwrap();
+        let output = launch.spawn().await.unwrap().process.wait_with_output().await.unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
         assert!(output.lines().any(|line| line == "API_TOKEN=s3cret"), "{output}");
         assert!(output.lines().any(|line| line == "HOME=/nowhere"), "{output}");
@@ -303,23 +356,49 @@ mod tests {
         assert_eq!(names.filter(leaked).collect::<Vec<_>>(), [""; 0]);
     }
 
+    #[tokio::test]
+    async fn in_a_pod_a_child_sees_the_whole_environment_and_its_mark() {
+        let launch =
+            Launch::resolve(&process(&["env"], Vec::new()), &Credentials::default(), Surroundings::Pod).unwrap();
+        let spawned = launch.spawn().await.unwrap();
+        let mark = format!("{}={}", Mark::VARIABLE, spawned.mark.as_ref().unwrap().value());
+        let output = spawned.process.wait_with_output().await.unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        assert!(output.lines().any(|line| line == mark), "{output}");
+        // Cargo sets this for tests, and no allow-list has it.
+        assert!(output.lines().any(|line| line.starts_with("CARGO_MANIFEST_DIR=")), "{output}");
+    }
+
+    #[test]
+    fn what_is_secret_is_guessed_from_names_and_urls() {
+        let secret = |name: &str, value: &str| {
+            secret_in(OsStr::new(name), OsStr::new(value))
+                .map(|secret| String::from_utf8(secret.expose().to_vec()).unwrap())
+        };
+        assert_eq!(secret("GITHUB_TOKEN", "ghp_1234").as_deref(), Some("ghp_1234"));
+        assert_eq!(secret("DATABASE_URL", "postgres://me:s3cret@db/x").as_deref(), Some("s3cret"));
+        for (name, value) in [("NODE_ENV", "production"), ("TOKEN_FILE", "/run/token"), ("HOME_PAGE", "https://a/b")] {
+            assert_eq!(secret(name, value), None, "{name}");
+        }
+    }
+
     #[test]
     fn a_missing_secret_is_named_without_starting_anything() {
         let env = vec![EnvVar { name: "T".to_owned(), value: EnvValue::Secret(SecretKey::new("ns", "s", "k")) }];
-        let error = Launch::resolve(&process(&["env"], env), &Credentials::default()).err().unwrap();
+        let error = resolve(&process(&["env"], env)).err().unwrap();
         assert_eq!(error.to_string(), "the variable T needs the secret ns/s/k, which was not given");
     }
 
     #[tokio::test]
     async fn a_missing_command_and_a_missing_directory_are_named() {
         for command in ["no-such-mcp-server", "./no-such-mcp-server", "/no/such/mcp-server"] {
-            let launch = Launch::resolve(&process(&[command], Vec::new()), &Credentials::default()).unwrap();
-            let error = launch.spawn().await.unwrap_err();
+            let launch = resolve(&process(&[command], Vec::new())).unwrap();
+            let error = launch.spawn().await.err().unwrap();
             assert!(error.to_string().starts_with(&format!("the command {command:?} was not found")), "{error}");
         }
         let mut process = process(&["env"], Vec::new());
         process.working_dir = Some("/no/such/directory".to_owned());
-        let error = Launch::resolve(&process, &Credentials::default()).unwrap().spawn().await.unwrap_err();
+        let error = resolve(&process).unwrap().spawn().await.err().unwrap();
         assert!(error.to_string().contains("/no/such/directory"), "{error}");
     }
 

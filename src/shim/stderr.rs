@@ -5,6 +5,7 @@ use crate::ir::secrets::PrivateBytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
@@ -16,20 +17,45 @@ const MAX_LINE: usize = 4 * 1024;
 const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 512;
 
-/// Lines logged at once, and per second from then on; the rest is counted.
-const BURST: u32 = 100;
-const LINES_PER_SECOND: u32 = 20;
+/// Lines of one process that are logged at once, and per second from then on; the rest is counted.
+const PROCESS: Rate = Rate { burst: 100, per_second: 20 };
+
+/// The same of all processes of a server together: at 4 KiB a line, less than 1 MiB/s for the node's disk.
+const SERVER: Rate = Rate { burst: 1000, per_second: 200 };
 
 /// A shorter secret, or part of one, is not looked for: it would blot out ordinary words.
 const MIN_SECRET: usize = 6;
 
-/// The last lines a server wrote to standard error, over all its processes.
-#[derive(Clone, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+/// The last lines a server wrote to standard error, over all its processes, and how many were not logged.
+#[derive(Clone)]
+pub(super) struct Tail(Arc<Kept>);
+
+struct Kept {
+    lines: Mutex<VecDeque<String>>,
+    limiter: Mutex<Limiter>,
+    dropped: AtomicU64,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        let limiter = Mutex::new(Limiter::new(SERVER));
+        Self(Arc::new(Kept { lines: Mutex::default(), limiter, dropped: AtomicU64::new(0) }))
+    }
+}
 
 impl Tail {
+    /// Keeps a line.
+    pub(super) fn note(&self, redactor: &Redactor, line: &[u8]) {
+        let line = line.trim_ascii_end();
+        // A secret that straddles the cut must be seen whole to be found.
+        let line = &line[..line.len().min(TAIL_LINE_BYTES + redactor.longest())];
+        if !line.is_empty() {
+            self.push(&redactor.redact(line));
+        }
+    }
+
     fn push(&self, line: &str) {
-        let mut lines = self.0.lock();
+        let mut lines = self.0.lines.lock();
         if lines.len() == TAIL_LINES {
             lines.pop_front();
         }
@@ -38,8 +64,21 @@ impl Tail {
 
     /// The lines, oldest first.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.0.lock().iter().cloned().collect()
+        self.0.lines.lock().iter().cloned().collect()
     }
+
+    /// Lines that were not logged.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The line that tells most of why a server does not work: the last one that speaks of an error and is no frame of a stack, or
+/// else the last one.
+pub(super) fn telling(lines: &[String]) -> Option<&str> {
+    let is_error =
+        |line: &&String| line.to_ascii_lowercase().contains("error") && !line.trim_start().starts_with("at ");
+    lines.iter().rev().find(is_error).or(lines.last()).map(|line| line.trim())
 }
 
 /// The secrets to blot out.
@@ -72,7 +111,7 @@ impl Redactor {
 pub(super) async fn drain(mut source: impl AsyncRead + Unpin, server: String, redactor: Redactor, tail: Tail) {
     // A secret that straddles the cut must be seen whole to be found.
     let mut lines = Clipper::new(MAX_LINE + redactor.longest());
-    let mut limiter = Limiter::new();
+    let (mut limiter, mut suppressed) = (Limiter::new(PROCESS), 0_u64);
     let mut chunk = [0; 4096];
     loop {
         let read = source.read(&mut chunk).await.unwrap_or(0);
@@ -80,12 +119,19 @@ pub(super) async fn drain(mut source: impl AsyncRead + Unpin, server: String, re
             let line = redactor.redact(line);
             let line = clip(&line, MAX_LINE);
             tail.push(line);
-            if let Some(suppressed) = limiter.admit() {
+            if limiter.take() && tail.0.limiter.lock().take() {
                 tracing::info!(server, suppressed, line, "child stderr");
+                suppressed = 0;
+            } else {
+                suppressed += 1;
+                tail.0.dropped.fetch_add(1, Ordering::Relaxed);
             }
         };
         if read == 0 {
             lines.finish(record);
+            if suppressed > 0 {
+                tracing::info!(server, suppressed, "child stderr: its last lines were too many to be logged");
+            }
             return;
         }
         lines.push(&chunk[..read], &mut record);
@@ -136,32 +182,37 @@ impl Clipper {
     }
 }
 
+/// How many lines are logged.
+#[derive(Clone, Copy)]
+struct Rate {
+    burst: u32,
+    per_second: u32,
+}
+
 /// A token bucket over lines.
 struct Limiter {
+    rate: Rate,
     tokens: u32,
     refilled: Instant,
-    suppressed: u64,
 }
 
 impl Limiter {
-    fn new() -> Self {
-        Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
+    fn new(rate: Rate) -> Self {
+        Self { rate, tokens: rate.burst, refilled: Instant::now() }
     }
 
-    /// The number of lines left out since the last one admitted, or `None` if this one is left out too.
-    fn admit(&mut self) -> Option<u64> {
-        let interval = Duration::from_secs(1) / LINES_PER_SECOND;
-        let earned = u32::try_from(self.refilled.elapsed().as_nanos() / interval.as_nanos()).unwrap_or(BURST);
+    /// Whether a line is admitted.
+    fn take(&mut self) -> bool {
+        let Rate { burst, per_second } = self.rate;
+        let interval = Duration::from_secs(1) / per_second;
+        let earned = u32::try_from(self.refilled.elapsed().as_nanos() / interval.as_nanos()).unwrap_or(burst);
         if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(BURST);
+            self.tokens = self.tokens.saturating_add(earned).min(burst);
             self.refilled = Instant::now();
         }
-        if self.tokens == 0 {
-            self.suppressed += 1;
-            return None;
-        }
-        self.tokens -= 1;
-        Some(std::mem::take(&mut self.suppressed))
+        let admitted = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        admitted
     }
 }
 
@@ -174,6 +225,16 @@ mod tests {
         let tail = Tail::default();
         drain(text, "test".to_owned(), Redactor::new(secrets.iter()), tail.clone()).await;
         tail.lines()
+    }
+
+    #[test]
+    fn the_line_that_tells_most_is_the_error() {
+        let telling =
+            |text: &str| super::telling(&text.lines().map(str::to_owned).collect::<Vec<_>>()).map(str::to_owned);
+        let node = "node:internal/modules:1\n  throw err;\n\nError: Cannot find module '/app/x.js'\n    at Module._error (node:1)\n{\n}\n\nNode.js v22";
+        assert_eq!(telling(node).as_deref(), Some("Error: Cannot find module '/app/x.js'"));
+        assert_eq!(telling("a\nlistening on port 3000").as_deref(), Some("listening on port 3000"));
+        assert_eq!(telling(""), None);
     }
 
     #[tokio::test]
@@ -202,14 +263,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_logged_at_a_bounded_rate() {
-        let mut limiter = Limiter::new();
-        assert_eq!((0..1000).filter(|_| limiter.admit().is_some()).count(), BURST as usize);
+        let mut limiter = Limiter::new(PROCESS);
+        assert_eq!((0..1000).filter(|_| limiter.take()).count(), PROCESS.burst as usize);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(
-            limiter.admit(),
-            Some(1000 - u64::from(BURST)),
-            "the count of lines left out comes with the next one"
-        );
-        assert_eq!((0..1000).filter(|_| limiter.admit().is_some()).count(), LINES_PER_SECOND as usize - 1);
+        assert_eq!((0..1000).filter(|_| limiter.take()).count(), PROCESS.per_second as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_left_out_are_counted_also_over_many_processes() {
+        let (tail, text) = (Tail::default(), "line\n".repeat(150));
+        let one = || drain(text.as_bytes(), "test".to_owned(), Redactor::default(), tail.clone());
+        one().await;
+        assert_eq!(tail.dropped(), 50, "one process has its burst");
+        for _ in 0..11 {
+            one().await;
+        }
+        assert_eq!(tail.dropped(), 12 * 150 - u64::from(SERVER.burst), "all together have theirs");
     }
 }

@@ -22,6 +22,7 @@ mod replicas_drained;
 mod replicas_lost;
 mod run;
 mod sessions;
+mod shim_pod;
 mod stdio;
 mod tls;
 mod verification;

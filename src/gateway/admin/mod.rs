@@ -3,7 +3,7 @@
 
 use super::config::{Engine, Runtime};
 use super::listener::guard::{self, Guard};
-use super::listener::socket::{self, Bind};
+use crate::net::socket::{self, Bind};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};

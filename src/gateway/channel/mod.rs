@@ -9,11 +9,11 @@ mod reports;
 
 use super::config::{Engine, Rank, Runtime, Verdict};
 use super::listener::body::read_body;
-use super::listener::socket::{self, Bind};
 use super::metrics::ChannelRequest;
 use crate::ir::channel::{
     ENDPOINTS_PATH, Endpoints, GENERATION_PATH, Generation, MAX_PUSH_BYTES, MAX_WAIT_SECONDS, REPORT_PATH, Report,
 };
+use crate::net::socket::{self, Bind};
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};

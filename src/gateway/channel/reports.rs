@@ -80,9 +80,9 @@ mod tests {
     use super::*;
     use crate::gateway::config::Rank;
     use crate::gateway::config::fake::{Fake, generation};
-    use crate::gateway::listener::socket::Bind;
     use crate::ir::channel::Endpoints;
     use crate::ir::ids::ObjectId;
+    use crate::net::socket::Bind;
     use std::collections::{BTreeMap, BTreeSet};
     use std::net::Ipv4Addr;
     use tokio::time::Instant;

@@ -88,7 +88,7 @@ pub async fn follow<E: Engine, S: Source>(runtime: Arc<Runtime<E>>, source: Arc<
 mod tests {
     use super::*;
     use crate::gateway::config::fake::{Fake, generation};
-    use crate::gateway::listener::socket::Bind;
+    use crate::net::socket::Bind;
     use std::fs;
     use std::net::Ipv4Addr;
 

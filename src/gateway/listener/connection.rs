@@ -1,11 +1,11 @@
 //! One client connection: TLS, HTTP/1.1, and the checks that come before the handler.
 
-use super::clock::{Clock, ClockedBody, ClockedIo};
 use super::guard::{self, Guard};
 use super::{ConnectionInfo, Handler, Shared};
 use crate::gateway::downstream::body::ResponseBody;
 use crate::gateway::error::GatewayError;
 use crate::gateway::metrics::{ListenerMetrics, MethodClass};
+use crate::net::clock::{Clock, ClockedBody, ClockedIo};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -198,23 +198,4 @@ pub fn refusal(error: &GatewayError) -> Response<ResponseBody> {
     *response.status_mut() = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// What a client is told that comes when all connections are taken.
-const AT_THE_LIMIT: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
-
-/// Most of what a refused client has sent is read before its connection is closed, since closing on unread bytes resets
-/// the connection and loses the answer. In bytes.
-const LINGER_BYTES: u64 = 64 * 1024;
-
-/// Answers 503 to a connection over the limit and closes it.
-pub(super) async fn turn_away(mut stream: TcpStream) {
-    let farewell = async {
-        stream.write_all(AT_THE_LIMIT).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut (&mut stream).take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    // It has a second: whoever is slower is part of the problem.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), farewell).await;
 }

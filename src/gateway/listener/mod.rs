@@ -5,10 +5,8 @@
 //! [committed](Listeners::commit), which cannot fail. Ports that stay keep their socket and their connections.
 
 pub mod body;
-mod clock;
 mod connection;
 pub mod guard;
-pub mod socket;
 pub mod tls;
 
 pub use connection::refusal;
@@ -17,13 +15,14 @@ use super::downstream::body::ResponseBody;
 use super::metrics::Metrics;
 use crate::ir::generation::Generation;
 use crate::ir::snapshot::{Drain, Limits, Listener};
+use crate::net::limit::{self, TURNED_AWAY_AT_ONCE};
+use crate::net::socket::{self, Bind};
 use arc_swap::ArcSwap;
 use connection::{Ending, ListenerState, PortState};
 use guard::Guard;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use serde::Serialize;
-use socket::Bind;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -104,9 +103,6 @@ pub enum ListenError {
         port: u16,
     },
 }
-
-/// Connections that are being turned away at a time; beyond it they are just closed.
-const TURNED_AWAY_AT_ONCE: usize = 64;
 
 /// Wait after a failed accept, in ms: long enough for a connection to end and give its descriptor back.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -341,7 +337,7 @@ async fn accept<H: Handler>(
             shared.open.fetch_sub(1, Ordering::Relaxed);
             metrics.refused.inc();
             if shared.turned_away.len() < TURNED_AWAY_AT_ONCE {
-                shared.turned_away.spawn(connection::turn_away(stream));
+                shared.turned_away.spawn(limit::turn_away(stream));
             }
             continue;
         }

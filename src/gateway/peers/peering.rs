@@ -1,10 +1,10 @@
 //! How this replica and the others find each other.
 
 use super::{Peers, server};
-use crate::gateway::listener::socket::{self, Bind};
 use crate::gateway::state::Gateway;
 use crate::ir::secrets::Channels;
 use crate::ir::snapshot::Endpoint;
+use crate::net::socket::{self, Bind};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;

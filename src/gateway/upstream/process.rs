@@ -4,7 +4,7 @@ use super::super::error::{GatewayError, Kind, Retry};
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::Process;
-use crate::shim::{Shim, ShimLimits};
+use crate::shim::{Shim, ShimLimits, Surroundings};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -45,7 +45,8 @@ impl LocalProcess {
             State::Started(shim) => Ok(Arc::clone(shim)),
             State::Stopped => Err(self.failed(&"it is being stopped")),
             State::Unstarted => {
-                let shim = Shim::start(&self.id, &self.spec, &self.credentials, ShimLimits::default())
+                let (name, limits) = (self.id.to_string(), ShimLimits::default());
+                let shim = Shim::start(&name, &self.spec, &self.credentials, Surroundings::Laptop, limits)
                     .map_err(|error| self.failed(&error))?;
                 *state = State::Started(Arc::clone(&shim));
                 Ok(shim)

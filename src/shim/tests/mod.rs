@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Fake {
     process: Process,
     credentials: Credentials,
+    surroundings: Surroundings,
     limits: ShimLimits,
 }
 
@@ -40,7 +41,7 @@ impl Fake {
         };
         let grace = Grace { after_stdin: Duration::from_millis(500), after_term: Duration::from_millis(500) };
         let limits = ShimLimits { grace, acquire: Duration::from_millis(200), ..ShimLimits::default() };
-        Self { process, credentials: Credentials::default(), limits }
+        Self { process, credentials: Credentials::default(), surroundings: Surroundings::Laptop, limits }
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
@@ -66,7 +67,7 @@ impl Fake {
     }
 
     fn start(self) -> Arc<Shim> {
-        Shim::start(&ObjectId::new("default", "fake"), &self.process, &self.credentials, self.limits).unwrap()
+        Shim::start("default/fake", &self.process, &self.credentials, self.surroundings, self.limits).unwrap()
     }
 }
 

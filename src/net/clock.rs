@@ -3,9 +3,6 @@
 //! hyper's own timer cannot tell a client that trickles its headers from one that keeps an idle connection open, and sets a
 //! timer per request. This one takes a timer per connection and a store per change of phase.
 
-use super::super::downstream::body::ResponseBody;
-use crate::gateway::error::GatewayError;
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
@@ -33,14 +30,14 @@ enum Phase {
 
 /// The phase of a connection, and since when.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     /// Milliseconds since `start`, and the phase in the last two bits.
     since: AtomicU64,
 }
 
 impl Clock {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { start: Instant::now(), since: AtomicU64::new(Phase::Headers as u64) })
     }
 
@@ -61,7 +58,7 @@ impl Clock {
     }
 
     /// When to look again, or `None` if the time is over.
-    pub(super) fn check(&self, headers_within: Duration) -> Option<Instant> {
+    pub(crate) fn check(&self, headers_within: Duration) -> Option<Instant> {
         let now = Instant::now();
         let (phase, since) = self.phase();
         let deadline = match phase {
@@ -74,19 +71,19 @@ impl Clock {
     }
 
     /// A request's headers are complete.
-    pub(super) fn busy(&self) {
+    pub(crate) fn busy(&self) {
         self.enter(Phase::Busy);
     }
 }
 
 /// Tells the clock when the first bytes of a request come.
-pub(super) struct ClockedIo<T> {
+pub(crate) struct ClockedIo<T> {
     io: T,
     clock: Arc<Clock>,
 }
 
 impl<T> ClockedIo<T> {
-    pub(super) fn new(io: T, clock: Arc<Clock>) -> Self {
+    pub(crate) fn new(io: T, clock: Arc<Clock>) -> Self {
         Self { io, clock }
     }
 }
@@ -129,28 +126,28 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ClockedIo<T> {
 }
 
 /// Tells the clock when an answer is out.
-pub(super) struct ClockedBody {
-    body: ResponseBody,
+pub(crate) struct ClockedBody<B> {
+    body: B,
     clock: Arc<Clock>,
 }
 
-impl ClockedBody {
-    pub(super) fn new(body: ResponseBody, clock: Arc<Clock>) -> Self {
+impl<B> ClockedBody<B> {
+    pub(crate) fn new(body: B, clock: Arc<Clock>) -> Self {
         Self { body, clock }
     }
 }
 
-impl Drop for ClockedBody {
+impl<B> Drop for ClockedBody<B> {
     fn drop(&mut self) {
         self.clock.enter(Phase::Idle);
     }
 }
 
-impl Body for ClockedBody {
-    type Data = Bytes;
-    type Error = GatewayError;
+impl<B: Body + Unpin> Body for ClockedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GatewayError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -183,7 +180,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_stays_longer_and_new_headers_have_their_own_time() {
         let clock = Clock::new();
-        drop(ClockedBody::new(ResponseBody::Empty, Arc::clone(&clock)));
+        drop(ClockedBody::new((), Arc::clone(&clock)));
         tokio::time::advance(KEEP_ALIVE / 2).await;
         assert!(clock.check(LIMIT).is_some());
 
@@ -199,7 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_closed_in_the_end() {
         let clock = Clock::new();
-        drop(ClockedBody::new(ResponseBody::Empty, Arc::clone(&clock)));
+        drop(ClockedBody::new((), Arc::clone(&clock)));
         tokio::time::advance(KEEP_ALIVE).await;
         assert_eq!(clock.check(LIMIT), None);
     }
