@@ -74,6 +74,12 @@ control-plane-up: ## Start etcd, an API server and a controller manager; prints 
 control-plane-down: ## End them and forget what they held
 	@scripts/control-plane.sh down
 
+# --- images ------------------------------------------------------------------------------------------------------------
+
+.PHONY: images
+images: ## Build the container images as tars in target/images, without Docker
+	@scripts/images.sh
+
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 .PHONY: bench

@@ -51,7 +51,11 @@ async fn serve_stdio(name: String) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Serves any number of clients until a signal asks the process to stop.
 async fn serve_http(name: String, address: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
-    let config = StreamableHttpServerConfig::default();
+    let mut config = StreamableHttpServerConfig::default();
+    if !address.ip().is_loopback() {
+        // A web page that rebinds a name reaches loopback servers only; in a cluster the server's names are not known to it.
+        config = config.disable_allowed_hosts();
+    }
     let stop = config.cancellation_token.clone();
     let service: StreamableHttpService<_, LocalSessionManager> =
         StreamableHttpService::new(move || Ok(DemoServer::new(name.clone())), std::sync::Arc::default(), config);

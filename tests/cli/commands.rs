@@ -33,6 +33,18 @@ fn every_sample_passes_lint() {
 }
 
 #[test]
+fn ready_samples_need_no_image_but_ours() {
+    let ready = std::fs::read_to_string("deploy/samples/ready.txt").unwrap();
+    assert!(ready.lines().count() >= 4, "{ready}");
+    let ours = format!("ghcr.io/mcp-gateway-operator/demo-mcp-server:{}", env!("CARGO_PKG_VERSION"));
+    for name in ready.lines() {
+        let sample = std::fs::read_to_string(format!("deploy/samples/{name}")).expect(name);
+        let images: Vec<&str> = sample.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+        assert!(!images.is_empty() && images.iter().all(|image| *image == ours), "{name}: {images:?}");
+    }
+}
+
+#[test]
 fn lint_tells_file_line_field_and_the_way_out() {
     let input =
         GATEWAY.replace("protocol: HTTP", "protocol: HTTPS").replace("  listeners:", "  listners: []\n  listeners:");
@@ -148,9 +160,12 @@ fn client_config_follows_listeners_and_routes() {
     let output = kubectl_mcp(&["client-config", "deploy/samples/quickstart.yaml", "--client", "claude"], "");
     let config: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(config["mcpServers"]["quickstart"]["url"], "http://localhost:8080/mcp");
+    let output = kubectl_mcp(&["client-config", "deploy/samples/exposed.yaml", "--client", "vscode"], "");
+    let config: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(config["servers"]["exposed"]["url"], "https://public.mcp.example.com:8443/mcp");
     let output = kubectl_mcp(&["client-config", "deploy/samples/shared-gateway.yaml", "--client", "vscode"], "");
     let config: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(config["servers"]["payments"]["url"], "https://payments.mcp.example.com:8443/mcp");
+    assert_eq!(config["servers"]["payments"]["url"], "http://payments.mcp.example.com:8080/mcp");
     let output = kubectl_mcp(&["client-config", "--url", "https://a.example/mcp"], "");
     let told = text(&output.stdout);
     for client in ["# Claude Code", "# Claude Desktop", "# Cursor", "# Visual Studio Code", "# Zed", "# Continue"] {
