@@ -30,7 +30,9 @@ rm -rf /var/lib/apt/lists/*
 rustup target add "$machine-unknown-linux-gnu"
 echo "$machine-unknown-linux-gnu" >/target
 SETUP
-ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+RUN cargo install --locked cargo-auditable@0.7.7
+ENV CARGO_AUDITABLE=1 \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CC_x86_64_unknown_linux_gnu=x86_64-linux-gnu-gcc \
     CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc

@@ -24,14 +24,17 @@ case $name in
 esac
 
 # The resolver of glibc is linked in, which since 2.34 has files and DNS built in. With --target the flags are not for what
-# runs while compiling. Backtraces show no paths of the machine that compiled.
+# runs while compiling. Backtraces show no paths of the machine that compiled. With CARGO_AUDITABLE, the program carries the list
+# of its crates, from which scanners make an SBOM.
 flags=(-C target-feature=+crt-static --remap-path-prefix "$PWD=/src" --remap-path-prefix "${CARGO_HOME:-$HOME/.cargo}=/cargo")
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
-    cargo build --locked --profile "$profile" --target "$target" --no-default-features --features "$features" "$kind" "$name" >&2
+    cargo ${CARGO_AUDITABLE:+auditable} build --locked --profile "$profile" --target "$target" \
+    --no-default-features --features "$features" "$kind" "$name" >&2
 
 program=${CARGO_TARGET_DIR:-target}/$target/$profile/$name
 [ "$kind" = --bin ] || program=${program%/*}/examples/$name
-! readelf --program-headers --wide "$program" | grep -q INTERP || fail "$program is not static"
+headers=$(readelf --program-headers --wide "$program")
+[[ $headers != *INTERP* ]] || fail "$program is not static"
 
 # Modes are given, not left to the umask: the program runs as a user that owns nothing here.
 install -d -m 755 "$root" "$root"/{usr,usr/local,usr/local/bin,etc,etc/ssl,etc/ssl/certs}

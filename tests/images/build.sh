@@ -17,8 +17,10 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "apt-get
 state=$(cat "$here"/*.sh "$here"/*.py "$repository"/scripts/oci-image.sh "$repository"/tests/tools/* /etc/os-release | sha256sum | cut -c -16)
 mkdir -p "$kept/$state"
 # Two runs may start together; the second waits for the first.
-exec 9>"$kept/.lock"
+exec 9>"$kept/$state/.lock"
 flock 9
+touch "$kept/$state"
+ls -t "$kept" | tail -n +5 | while read -r old; do rm -rf "${kept:?}/$old"; done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
