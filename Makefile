@@ -80,6 +80,16 @@ control-plane-down: ## End them and forget what they held
 images: ## Build the container images as tars in target/images, without Docker
 	@scripts/images.sh
 
+# --- a whole cluster to try things on ------------------------------------------------------------------------------------
+
+.PHONY: cluster-up
+cluster-up: ## Start a Kubernetes of one node in namespaces of its own (needs root); prints the KUBECONFIG
+	@scripts/cluster.sh up
+
+.PHONY: cluster-down
+cluster-down: ## End it and leave nothing behind
+	@scripts/cluster.sh down
+
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 .PHONY: bench

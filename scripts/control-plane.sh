@@ -21,35 +21,8 @@ fail() {
 
 # --- keys and configuration ------------------------------------------------------------------------------------------
 
-new_key() { # new_key NAME
-    openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"
-}
-
-certify() { # certify NAME SUBJECT EXTENSIONS
-    new_key "$1"
-    openssl req -new -key "$1.key" -subj "$2" |
-        openssl x509 -req -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -extfile <(printf '%s\n' "$3") -out "$1.crt" 2>/dev/null
-}
-
-kubeconfig() { # kubeconfig NAME
-    cat >"$1.kubeconfig" <<END
-apiVersion: v1
-kind: Config
-current-context: control-plane
-contexts:
-- {name: control-plane, context: {cluster: control-plane, user: $1}}
-clusters:
-- name: control-plane
-  cluster:
-    server: https://127.0.0.1:$port
-    certificate-authority-data: $(base64 <ca.crt | tr -d '\n')
-users:
-- name: $1
-  user:
-    client-certificate-data: $(base64 <"$1.crt" | tr -d '\n')
-    client-key-data: $(base64 <"$1.key" | tr -d '\n')
-END
-}
+# shellcheck source=scripts/keys.sh
+. "$root/scripts/keys.sh"
 
 prepare() {
     command -v openssl >/dev/null || fail "install openssl"
@@ -57,14 +30,13 @@ prepare() {
     umask 077
     mkdir -p "$dir"
     cd "$dir"
-    new_key ca
-    openssl req -x509 -new -key ca.key -subj /CN=control-plane-ca -days 3650 -out ca.crt
+    new_authority
     certify apiserver /CN=kube-apiserver \
         'subjectAltName=IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc'
     certify admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth
     certify controller-manager /CN=system:kube-controller-manager extendedKeyUsage=clientAuth
-    kubeconfig admin
-    kubeconfig controller-manager
+    kubeconfig admin "https://127.0.0.1:$port"
+    kubeconfig controller-manager "https://127.0.0.1:$port"
     new_key service-accounts
 }
 
