@@ -29,7 +29,7 @@ services6=fd00:10:96::/112
 pods=10.244.0.0/16
 pods6=fd00:10:244::/56
 
-# Held by the node as long as it lives, and says who that is: "PID DIRECTORY".
+# Held by the node as long as it lives, before that by the `up` that starts it, and says who that is: "PID DIRECTORY".
 lock=/run/$name.lock
 saved_sysctls=/run/$name.sysctl
 # In each hierarchy of control groups.
@@ -136,17 +136,22 @@ restore_sysctls() {
     rm "$saved_sysctls"
 }
 
-# Ends the node and everything in it, and removes what it left on the machine; also what an earlier one left that was killed.
+# What a node leaves on the machine, even when it was killed.
+remove_remains() {
+    remove_cgroups
+    [ ! -e "/run/netns/$name" ] || ip netns delete "$name"
+    rm -rf "/etc/netns/$name"
+    rmdir /etc/netns 2>/dev/null || true
+    restore_sysctls
+}
+
 destroy() {
     if is_up; then
         kill -KILL "$(node_pid)"
         flock --timeout 30 "$lock" true || fail "processes of the cluster do not end"
     fi
-    remove_cgroups
-    [ ! -e "/run/netns/$name" ] || ip netns delete "$name"
-    rm -rf "/etc/netns/$name" "$lock"
-    rmdir /etc/netns 2>/dev/null || true
-    restore_sysctls
+    remove_remains
+    rm -f "$lock"
 }
 
 # --- its programs ------------------------------------------------------------------------------------------------------
@@ -293,6 +298,10 @@ check_machine() {
     done
 }
 
+refuse_second() {
+    ! is_up || fail "one runs already, of $(node_dir); end it with: CLUSTER_DIR=$(node_dir) $0 down"
+}
+
 up() {
     local tools
     if [ -n "${KUBECONFIG:-}" ]; then
@@ -302,18 +311,19 @@ up() {
     fi
     need_root
     check_machine
-    ! is_up || fail "one runs already, of $(node_dir); end it with: CLUSTER_DIR=$(node_dir) $0 down"
+    refuse_second
     # Builds them where nobody has.
     tools=$("$root/scripts/cluster-tools.sh" node)
+    exec 9>>"$lock"
+    flock --nonblock 9 || fail "another one starts at the same time"
+    echo "$$ $dir" >"$lock"
+    trap 'echo "cluster.sh: the cluster did not come up; its logs are in $dir" >&2; exec 9>&-; destroy' EXIT
     # What an earlier one left that was killed.
-    destroy
+    remove_remains
     prepare "$tools"
-    trap 'echo "cluster.sh: the cluster did not come up; its logs are in $dir" >&2; trap - EXIT; destroy' EXIT
     save_sysctls
     make_cgroups
     make_network
-    exec 9>>"$lock"
-    flock --nonblock 9 || fail "another one starts at the same time"
     setsid nsenter --net="/run/netns/$name" unshare --mount --pid --fork --uts --ipc --kill-child=SIGKILL --mount-proc \
         env CLUSTER_DIR="$dir" "${BASH_SOURCE[0]}" become-node "$tools" >"$dir/node.log" 2>&1 </dev/null &
     echo "$! $dir" >"$lock"
