@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 registry=ghcr.io/mcp-gateway-operator
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
 output=${CARGO_TARGET_DIR:-target}/images
 kept=${XDG_CACHE_HOME:-$HOME/.cache}/mcp-gateway-operator/images
 # Enough for a few branches and what came before them. The tars of a state take about 30 MB.
@@ -28,7 +28,7 @@ content() {
     find Cargo.toml Cargo.lock src deploy/demo tests/misbehaving scripts/{images,image-root,oci-image}.sh \
         /usr/share/ca-certificates/mozilla -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     rustc -vV
-    ldd --version | head -n 1
+    ldd --version | sed -n 1p
 }
 state=$(content | sha256sum | cut -c -16)
 

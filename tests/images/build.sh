@@ -92,7 +92,7 @@ python() { # Debian's Python and git, with the servers of PyPI
     done
     # Compiled here, since the root is read-only there and each session starts a process. The sums in the files, not their
     # dates, so that the tar is the same each time.
-    "$root"/lib64/ld-linux-*.so.* --library-path "$root/usr/lib/$(uname -m)-linux-gnu" "$root/usr/bin/$version" -I -m compileall \
+    "$root"/lib64/ld-linux-*.so.* --library-path "$root/usr/lib/$(uname -m)-linux-gnu" "$root/usr/bin/$version" -I -B -m compileall \
         -q --invalidation-mode unchecked-hash -s "$root" "$root/usr/lib/$version" "$site" >&2
     repository_with_a_commit "$root/srv/repository"
     # It belongs to root there.
@@ -107,6 +107,9 @@ repository_with_a_commit() { # for mcp-server-git
     echo 'A repository to try mcp-server-git with.' >"$1/README"
     "${git[@]}" add README
     GIT_AUTHOR_DATE='2026-01-01T00:00:00Z' GIT_COMMITTER_DATE='2026-01-01T00:00:00Z' "${git[@]}" commit --quiet -m 'Add a README'
+    # An index without the dates and inodes of the files here.
+    rm "$1/.git/index"
+    git -C "$1" read-tree HEAD
 }
 
 [ $# -gt 0 ] || set -- everything python misbehaving
