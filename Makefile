@@ -30,7 +30,12 @@ test: build ## Run the fast tier: unit, golden, generated files, layering, comma
 	@for name in $(FAST); do $(SUITE) $$name cargo test --locked --test $$name; done
 
 .PHONY: test-all
-test-all: test interop conformance control-plane bench-smoke ## Run everything there is, against real servers and clients too
+test-all: test chart interop conformance control-plane bench-smoke ## Run everything there is, against real servers and clients too
+
+.PHONY: chart
+chart: build ## Render the chart, and check what comes of it
+	@$(SUITE) cluster-tools scripts/cluster-tools.sh node
+	@HELM=$${HELM:-$$(scripts/cluster-tools.sh node)/helm} $(SUITE) chart cargo test --locked --test chart
 
 .PHONY: interop
 interop: build ## Run the gateway against MCP servers and clients from npm and PyPI
@@ -109,5 +114,6 @@ lint: ## Check format, clippy in every feature set, docs, dependencies
 	@$(SUITE) deny scripts/cargo-deny.sh check --hide-inclusion-graph bans licenses sources
 
 .PHONY: generate
-generate: ## Rewrite what is generated from the code: crds/, the chart's values and definitions
+generate: ## Rewrite what is generated: crds/, the chart's values and definitions, deploy/install.yaml
 	UPDATE_GENERATED=1 cargo test --locked --test generated
+	HELM=$${HELM:-$$(scripts/cluster-tools.sh node)/helm} UPDATE_GOLDEN=1 cargo test --locked --test chart rendered::

@@ -1,6 +1,7 @@
 //! The operator: reconciles MCP gateways in a cluster.
 
 use clap::{Parser, Subcommand};
+use mcp_gateway_operator::cli::check::{CheckArgs, check};
 use mcp_gateway_operator::cli::operate::{OperateArgs, operate};
 use mcp_gateway_operator::cli::{Failure, crds, refuse_arguments};
 use std::io;
@@ -18,6 +19,8 @@ struct Cli {
 enum Command {
     /// Reconcile the gateways of a cluster, or of some namespaces
     Run(OperateArgs),
+    /// Say whether the operator of a cluster is well: ready, with a leader, and its definitions served
+    Check(CheckArgs),
     /// Print the custom resource definitions that this version reconciles
     Crds(crds::Args),
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => operate(args),
+        Command::Check(args) => check(args, &mut io::stdout().lock()),
         Command::Crds(args) => {
             crds::run(&args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS).map_err(Failure::new)
         }

@@ -1,5 +1,7 @@
 //! What the binaries do, beyond parsing their arguments.
 
+#[cfg(feature = "operator")]
+pub mod check;
 pub mod client_config;
 pub mod crds;
 #[cfg(feature = "gateway")]

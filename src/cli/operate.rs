@@ -20,6 +20,15 @@ pub struct OperateArgs {
     /// Kind of another operator that a serverRef may name, as Kind.group; may be given several times [default: MCPServer.mcp.x-k8s.io]
     #[arg(long = "server-kind", value_name = "KIND", value_delimiter = ',')]
     server_kinds: Vec<GroupKind>,
+    /// Let a serverRef name no kind at all
+    #[arg(long, conflicts_with = "server_kinds")]
+    no_server_kinds: bool,
+    /// Leave Gateway API alone: no gateway is exposed by an HTTPRoute
+    #[arg(long)]
+    no_gateway_api: bool,
+    /// Namespace whose pods may scrape the gateways' metrics; may be given several times [default: none]
+    #[arg(long = "scraper-namespace", value_name = "NAME", value_delimiter = ',')]
+    scrapers: Vec<String>,
     /// Namespace of the operator itself, and of its lease
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "mcp-system")]
     namespace: String,
@@ -39,19 +48,21 @@ pub struct OperateArgs {
 
 /// Runs the operator.
 pub fn operate(args: OperateArgs) -> Result<ExitCode, Failure> {
-    let OperateArgs { namespaces, gateway_image, server_kinds, namespace, lease, identity, health, log_level } = args;
-    let filter = EnvFilter::try_new(log_level.as_deref().unwrap_or("info"))
+    let filter = EnvFilter::try_new(args.log_level.as_deref().unwrap_or("info"))
         .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
-    let named: BTreeSet<GroupKind> = server_kinds.into_iter().collect();
+    let named: BTreeSet<GroupKind> = args.server_kinds.into_iter().collect();
+    let is_default = named.is_empty() && !args.no_server_kinds;
     let options = Options {
-        scope: Scope::of(namespaces),
-        server_kinds: if named.is_empty() { Cluster::default().server_kinds } else { named },
-        gateway_image,
-        namespace,
-        lease,
-        identity: identity.unwrap_or_else(operator::random_identity),
-        health,
+        scope: Scope::of(args.namespaces),
+        server_kinds: if is_default { Cluster::default().server_kinds } else { named },
+        gateway_api: !args.no_gateway_api,
+        scrapers: args.scrapers.into_iter().collect(),
+        gateway_image: args.gateway_image,
+        namespace: args.namespace,
+        lease: args.lease,
+        identity: args.identity.unwrap_or_else(operator::random_identity),
+        health: args.health,
     };
     let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -25,6 +25,10 @@ pub struct Options {
     pub scope: Scope,
     /// The kinds that a `serverRef` may name.
     pub server_kinds: BTreeSet<GroupKind>,
+    /// Whether gateways may be exposed by Gateway API, where the cluster has it.
+    pub gateway_api: bool,
+    /// Namespaces whose pods may scrape the gateways' metrics.
+    pub scrapers: BTreeSet<String>,
     /// The data plane's image, where a gateway names none.
     pub gateway_image: String,
     /// The operator's own namespace, and that of its lease.

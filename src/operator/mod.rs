@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod build;
+mod check;
 mod client;
 mod context;
 mod deploy;
@@ -30,6 +31,7 @@ mod tokens;
 mod watch;
 mod world;
 
+pub use check::{Check, NotWell};
 pub use context::Options;
 pub use run::{OperatorError, random_identity, run};
 pub use scope::Scope;

@@ -84,7 +84,7 @@ pub async fn run(options: Options) -> Result<(), OperatorError> {
         metrics: Arc::clone(&metrics),
     };
     let (looked, first_look) = oneshot::channel();
-    tasks.spawn(optional.run(options.server_kinds.clone(), looked));
+    tasks.spawn(optional.run(options.server_kinds.clone(), options.gateway_api, looked));
 
     let mut election =
         Election::new(client, &options.namespace, &options.lease, &options.identity, Arc::clone(&leadership));

@@ -79,7 +79,7 @@ async fn a_leader_that_was_stopped_writes_nothing_once_another_leads() {
     two.stage.programmed("tools", 1).await;
     assert!(
         !two.writes(0, "").is_empty(),
-        "it wrote what there is, with the roles of deploy/rbac/namespace.yaml alone"
+        "it wrote what there is, with the roles of the chart for single namespaces alone"
     );
     let _second = two.start(1);
 

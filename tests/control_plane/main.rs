@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod cel;
+mod chart;
+mod check;
 mod cluster;
 mod drift;
 mod failover;

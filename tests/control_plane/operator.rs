@@ -61,6 +61,14 @@ impl Operator {
         (memory.unwrap(), ticks * 10)
     }
 
+    /// Where it tells how it is, once it does.
+    pub fn health(&self) -> Option<String> {
+        let log = self.log();
+        let started = log.lines().find(|line| line.contains("\"message\":\"started\""))?;
+        let line: serde_json::Value = serde_json::from_str(started).unwrap();
+        Some(line["address"].as_str().unwrap().to_owned())
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(log_path(&self.home)).unwrap()
     }

@@ -11,7 +11,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -49,34 +49,43 @@ impl Stage {
         Self { cluster, namespace, client, kubelet, operator: None }
     }
 
-    /// The same for all namespaces, by `deploy/rbac/cluster.yaml`.
+    /// The same for all namespaces, with the roles of the chart as it is.
     pub async fn cluster_operator_account(&self, name: &str) -> PathBuf {
-        let roles = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac/cluster.yaml")).unwrap();
-        let roles =
-            roles.replace("mcp-system", &self.namespace).replace("name: mcp-operator", &format!("name: {name}"));
-        for document in roles.split("\n---\n") {
-            let manifest: Value = serde_saphyr::from_str(document).unwrap();
-            let kind = manifest["kind"].as_str().unwrap();
-            let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
-            if kind.starts_with("Cluster") {
-                let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
-                let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-                api.create(&PostParams::default(), &object).await.unwrap();
-            } else {
-                self.apply(&manifest).await;
-            }
-        }
-        self.cluster.kubeconfig_for(&self.namespace, name).await
+        self.account(name, "deploy/install.yaml").await
     }
 
-    /// The operator, as which a service account with the roles of `deploy/rbac/namespace.yaml`, and no others, acts.
+    /// The operator, as which a service account with the roles of the chart for single namespaces, and no others, acts.
     pub async fn operator_account(&self, name: &str) -> PathBuf {
-        let roles = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac/namespace.yaml")).unwrap();
-        let roles = roles.replace("NAMESPACE", &self.namespace).replace("mcp-system", &self.namespace);
-        let roles = roles.replace("name: mcp-operator", &format!("name: {name}"));
-        for document in roles.split("\n---\n") {
-            self.apply(&serde_saphyr::from_str(document).unwrap()).await;
+        self.account(name, "tests/chart/cases/namespaced/out.yaml").await
+    }
+
+    /// Applies the account, the roles and the lease of a rendered chart, under this name and in this namespace.
+    async fn account(&self, name: &str, chart: &str) -> PathBuf {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(chart)).unwrap();
+        // One of the two that the chart is rendered for is there.
+        let text = text.replace("mcp-system", &self.namespace).replace("team-a", &self.namespace);
+        for document in text.split("---\n").filter(|document| !document.contains("namespace: team-b")) {
+            let kind = document.lines().find_map(|line| line.strip_prefix("kind: ")).unwrap_or_default();
+            let document = document.replace("name: mcp-operator", &format!("name: {name}"));
+            match kind {
+                "ServiceAccount" | "Role" | "RoleBinding" => {
+                    self.apply(&serde_saphyr::from_str(&document).unwrap()).await;
+                }
+                "ClusterRole" | "ClusterRoleBinding" => {
+                    let manifest: Value = serde_saphyr::from_str(&document).unwrap();
+                    let object: DynamicObject = serde_json::from_value(manifest).unwrap();
+                    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind));
+                    let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+                    api.create(&PostParams::default(), &object).await.unwrap();
+                }
+                _ => {}
+            }
         }
+        // Several accounts stand for one lease.
+        self.apply(
+            &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "mcp-operator"}}),
+        )
+        .await;
         self.cluster.kubeconfig_for(&self.namespace, name).await
     }
 

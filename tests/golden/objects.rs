@@ -38,6 +38,7 @@ fn context(kind: &str, id: &ObjectId) -> Context {
             namespace: "mcp-system".to_owned(),
             labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-gateway-operator".to_owned())]),
         },
+        scrapers: BTreeSet::from(["monitoring".to_owned()]),
     }
 }
 

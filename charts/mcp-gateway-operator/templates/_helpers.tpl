@@ -42,16 +42,3 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
-
-{{/* Selects the namespaces that the operator looks after. */}}
-{{- define "operator.namespaces" -}}
-{{- with .Values.watchNamespaces -}}
-matchExpressions:
-- key: kubernetes.io/metadata.name
-  operator: In
-  values:
-  {{- toYaml . | nindent 2 }}
-{{- else -}}
-{}
-{{- end }}
-{{- end }}

@@ -41,7 +41,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::DynamicObject;
 use metadata::Subject;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the objects of all gateways and backends are made with, beside their own infra.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Context {
     pub gateway_image: String,
     /// Who may connect to the gateways' admin ports.
     pub operator: OperatorPods,
+    /// Namespaces whose pods may scrape the gateways' metrics.
+    pub scrapers: BTreeSet<String>,
 }
 
 /// The operator's own pods, as a `NetworkPolicy` finds them.
@@ -116,7 +118,7 @@ pub fn gateway(infra: &GatewayInfra, payload: &Payload, context: &Context) -> Ga
         secret: config::secret(&subject, payload),
         service: services::for_clients(&subject, infra),
         peers_service: services::for_peers(&subject),
-        network_policies: network::of_gateway(&subject, infra, &context.operator),
+        network_policies: network::of_gateway(&subject, infra, context),
         deployment: gateway_pods::deployment(&subject, infra, context),
         disruption_budget: scaling::disruption_budget(&subject, infra.scale),
         autoscaler: scaling::autoscaler(&subject, infra.scale),

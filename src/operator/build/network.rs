@@ -1,8 +1,8 @@
-//! `NetworkPolicies`: one for each path that is needed. They add up, so whoever needs another path, for example for a metrics
-//! scraper, adds a policy and changes none of these.
+//! `NetworkPolicies`: one for each path that is needed. They add up, so whoever needs another path adds a policy and changes none
+//! of these.
 
-use super::OperatorPods;
 use super::metadata::{Subject, backend_pods, gateway_pods, pairs};
+use super::{Context, OperatorPods};
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::{Destination, GatewayInfra};
 use crate::translate::naming::{ADMIN_PORT, CHANNEL_PORT, PEER_PORT, gateway_network_policy};
@@ -25,7 +25,7 @@ const NOT_PUBLIC_V4: [&str; 6] =
 const NOT_PUBLIC_V6: [&str; 2] = ["fc00::/7", "fe80::/10"];
 
 /// The policies of a gateway; none where connections are not restricted.
-pub(super) fn of_gateway(subject: &Subject<'_>, infra: &GatewayInfra, operator: &OperatorPods) -> Vec<NetworkPolicy> {
+pub(super) fn of_gateway(subject: &Subject<'_>, infra: &GatewayInfra, context: &Context) -> Vec<NetworkPolicy> {
     let Some(destinations) = &infra.destinations else { return Vec::new() };
     let policy = |path: &str, directions: &[&str], ingress, egress| {
         policy(subject, gateway_network_policy(&subject.id.name, path), directions, ingress, egress)
@@ -33,12 +33,15 @@ pub(super) fn of_gateway(subject: &Subject<'_>, infra: &GatewayInfra, operator: 
     let mut policies = vec![
         policy("clients", &["Ingress"], Some(vec![from_clients(infra)]), None),
         policy("dns", &["Egress"], None, Some(vec![to_dns()])),
-        policy("operator", &["Ingress"], Some(vec![from_operator(operator)]), None),
+        policy("operator", &["Ingress"], Some(vec![from_operator(&context.operator)]), None),
         policy("peers", &["Ingress", "Egress"], Some(vec![from_peers(subject)]), Some(vec![to_peers(subject)])),
     ];
     if !destinations.is_empty() {
         let rules = destinations.iter().map(to_destination).collect();
         policies.push(policy("backends", &["Egress"], None, Some(rules)));
+    }
+    if !context.scrapers.is_empty() {
+        policies.push(policy("metrics", &["Ingress"], Some(vec![from_scrapers(&context.scrapers)]), None));
     }
     policies
 }
@@ -86,6 +89,14 @@ fn from_operator(operator: &OperatorPods) -> NetworkPolicyIngressRule {
         from: Some(vec![pods(&operator.namespace, labels)]),
         ports: Some(vec![tcp(ADMIN_PORT), tcp(CHANNEL_PORT)]),
     }
+}
+
+fn from_scrapers(namespaces: &BTreeSet<String>) -> NetworkPolicyIngressRule {
+    let of = |namespace: &String| NetworkPolicyPeer {
+        namespace_selector: Some(namespace_named(namespace)),
+        ..NetworkPolicyPeer::default()
+    };
+    NetworkPolicyIngressRule { from: Some(namespaces.iter().map(of).collect()), ports: Some(vec![tcp(ADMIN_PORT)]) }
 }
 
 fn from_peers(subject: &Subject<'_>) -> NetworkPolicyIngressRule {

@@ -173,6 +173,7 @@ impl Context {
                 namespace: self.options.namespace.clone(),
                 labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-operator".to_owned())]),
             },
+            scrapers: self.options.scrapers.clone(),
         }
     }
 

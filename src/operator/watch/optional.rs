@@ -65,13 +65,20 @@ pub(in crate::operator) struct OptionalKinds {
 
 impl OptionalKinds {
     /// Looks for the kinds now and then, and follows those that are there, for ever. Says so after the first look.
-    pub(in crate::operator) async fn run(self, servers: BTreeSet<GroupKind>, looked: oneshot::Sender<()>) {
+    pub(in crate::operator) async fn run(
+        self,
+        servers: BTreeSet<GroupKind>,
+        gateway_api: bool,
+        looked: oneshot::Sender<()>,
+    ) {
         let mut looked = Some(looked);
         let route = http_route_resource();
         let route = GroupKind { group: route.group, kind: route.kind };
         let mut tasks = JoinSet::new();
         let mut missing = servers;
-        missing.insert(route.clone());
+        if gateway_api {
+            missing.insert(route.clone());
+        }
         loop {
             let mut is_known = true;
             for kind in missing.clone() {

@@ -92,9 +92,10 @@ fn other_operators(candidate: &Candidate<'_>, reference: &ServerRef, cluster: &C
     let unresolved = |reason, message: String| Unusable::Unresolved(Problem::new(reason, message));
     if !cluster.server_kinds.contains(&kind) {
         let known: Vec<String> = cluster.server_kinds.iter().map(GroupKind::to_string).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(unresolved(
             Reason::InvalidKind,
-            format!("spec.serverRef: {kind} is not among the kinds that the operator follows: {}", known.join(", ")),
+            format!("spec.serverRef: {kind} is not among the kinds that the operator follows: {known}"),
         ));
     }
     let id = ObjectId::new(&candidate.id.namespace, &reference.name);

@@ -54,7 +54,7 @@ pub(super) fn missing(spec: &McpGatewaySpec, mode: &Mode) -> Option<Problem> {
     (lacks_gateway_api && spec.expose.type_ == ExposeType::HTTPRoute).then(|| {
         Problem::new(
             Reason::InvalidKind,
-            "spec.expose.type HTTPRoute: the cluster has no HTTPRoute of gateway.networking.k8s.io/v1; install Gateway API or choose another type",
+            "spec.expose.type HTTPRoute: the cluster has no HTTPRoute of gateway.networking.k8s.io/v1 that the operator may use; install Gateway API or choose another type",
         )
     })
 }
