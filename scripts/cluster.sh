@@ -6,7 +6,8 @@
 #   cluster.sh exec COMMAND    runs a command where pods, Services and node ports are reached, with kubectl and helm
 #   cluster.sh load FILE.tar   gives the node images from files; pods that use them say `imagePullPolicy: Never` or a tag
 #   cluster.sh stop|start|restart PROGRAM
-#                              ends or starts one program of it: kubelet, kube-apiserver, kube-proxy, …
+#                              ends or starts one program of it: kubelet, kube-apiserver, kube-proxy, …; what lies in
+#                              $CLUSTER_DIR/kubelet.conf.d overrides the kubelet's configuration from its next start on
 #   cluster.sh kubeconfig      prints where the kubeconfig is
 #   cluster.sh down            ends it and leaves nothing behind
 #
@@ -97,8 +98,14 @@ hierarchies() { # of control groups: one directory a controller (version 1), or 
 }
 
 make_cgroups() {
-    local hierarchy
+    local hierarchy controller
     for hierarchy in $(hierarchies); do
+        # Groups of version 2 have the controllers that the one above gives them. Some take none below; the kubelet says which.
+        if [ -e "$hierarchy/cgroup.controllers" ]; then
+            for controller in $(cat "$hierarchy/cgroup.controllers"); do
+                echo "+$controller" 2>/dev/null >"$hierarchy/cgroup.subtree_control" || true
+            done
+        fi
         mkdir -p "$hierarchy/$cgroup"
         # A group of version 1 takes no process before it has these.
         if [ -e "$hierarchy/$cgroup/cpuset.cpus" ] && [ -e "$hierarchy/cpuset.cpus" ]; then
@@ -190,10 +197,12 @@ arguments() { # arguments PROGRAM
         ;;
     containerd) echo "--config=$dir/containerd.toml" ;;
     kube-apiserver)
-        # Who owns an object may say so only if it may also finalize the owner, as some clusters ask for.
+        # Who names an owner may do so only if it may update the owner's finalizers, as some clusters ask for. Debian's etcd 3.4
+        # cannot say how far a watch is, which the estimate of sizes waits for again and again.
         echo --etcd-servers=http://127.0.0.1:2379 --advertise-address="$node_ip" --secure-port=6443 \
             --service-cluster-ip-range="$services,$services6" --allow-privileged=true --authorization-mode=Node,RBAC \
             --enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement \
+            --feature-gates=SizeBasedListCostEstimate=false \
             --tls-cert-file=apiserver.crt --tls-private-key-file=apiserver.key --client-ca-file=ca.crt \
             --kubelet-client-certificate=admin.crt --kubelet-client-key=admin.key --kubelet-certificate-authority=ca.crt \
             --kubelet-preferred-address-types=InternalIP \
@@ -210,7 +219,6 @@ arguments() { # arguments PROGRAM
     kube-scheduler) echo --kubeconfig=kube-scheduler.kubeconfig --leader-elect=false ;;
     kube-proxy) echo --config=kube-proxy.yaml --hostname-override=node0 ;;
     kubelet)
-        # What lies in the directory overrides the file: `syncFrequency: 1m` there and a restart give users' default.
         echo --config="$dir/kubelet.yaml" --config-dir="$dir/kubelet.conf.d" --kubeconfig="$dir/kubelet.kubeconfig" \
             --hostname-override=node0 --node-ip="$node_ip,$node_ip6"
         ;;
@@ -259,6 +267,8 @@ wait_for() { # wait_for SECONDS WHAT COMMAND...
         sleep 0.1
     done
 }
+
+wait_for_api_server() { wait_for 60 "the API server was not ready" kubectl get --raw /readyz; }
 
 kubectl() { inside "$(cat "$dir/tools")/kubectl" --kubeconfig="$dir/admin.kubeconfig" "$@"; }
 ctr() { inside "$(cat "$dir/tools")/ctr" --namespace=k8s.io "$@"; }
@@ -336,12 +346,14 @@ up() {
     wait_for 10 "containerd was not ready" ctr version
     own_image pause
     own_image coredns
-    wait_for 60 "the API server was not ready" kubectl get --raw /readyz
+    wait_for_api_server
     start kube-controller-manager
     start kube-scheduler
     start kubelet
-    start kube-proxy
     kubectl apply -f - <"$config/coredns.yaml" >/dev/null
+    # kube-proxy looks for its node ever more seldom when there is none.
+    wait_for 60 "the node did not register" kubectl get node node0
+    start kube-proxy
     wait_for 60 "the node was not ready" kubectl wait --for=condition=Ready node/node0 --timeout=30s
     wait_for 60 "DNS was not ready" kubectl -n kube-system rollout status deployment/coredns --timeout=30s
     trap - EXIT
@@ -396,6 +408,7 @@ start | stop | restart)
     [ $# = 1 ] || fail "which program to $step?"
     require_up
     "$step" "$1"
+    [ "$step" = stop ] || [ "$1" != kube-apiserver ] || wait_for_api_server
     ;;
 become-node) become_node "$@" ;;
 *) fail "what to do? up, down, exec, load, kubeconfig, start, stop or restart" ;;
