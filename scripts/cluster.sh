@@ -102,7 +102,7 @@ make_cgroups() {
     for hierarchy in $(hierarchies); do
         # Groups of version 2 have the controllers that the one above gives them. Some take none below; the kubelet says which.
         if [ -e "$hierarchy/cgroup.controllers" ]; then
-            for controller in $(cat "$hierarchy/cgroup.controllers"); do
+            tr ' ' '\n' <"$hierarchy/cgroup.controllers" | while read -r controller; do
                 echo "+$controller" 2>/dev/null >"$hierarchy/cgroup.subtree_control" || true
             done
         fi
