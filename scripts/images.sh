@@ -14,45 +14,61 @@ registry=ghcr.io/mcp-gateway-operator
 version=$(sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
 output=${CARGO_TARGET_DIR:-target}/images
 kept=${XDG_CACHE_HOME:-$HOME/.cache}/mcp-gateway-operator/images
-# Enough for a few branches and what came before them. The tars of a state take about 30 MB.
-kept_states=8
+# Of each image: enough for a few branches and what came before them.
+versions_kept=8
 
 fail() { echo "images.sh: $*" >&2; exit 1; }
 
 profile=release
 [ "${1:-}" != --fast ] || { profile=image; shift; }
 
-# What decides the content: sources and pins, the recipe, the compiler and the C library, the authorities.
-content() {
-    echo "$profile"
-    find Cargo.toml Cargo.lock src deploy/demo tests/misbehaving scripts/{images,image-root,oci-image}.sh \
-        /usr/share/ca-certificates/mozilla -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-    rustc -vV
-    ldd --version | sed -n 1p
+sources() { # sources NAME
+    case $1 in
+        mcp-gateway | mcp-operator) echo src ;;
+        # They are programs of their own, which use nothing of src.
+        demo-mcp-server) echo deploy/demo ;;
+        misbehaving-server) echo tests/misbehaving ;;
+        *) fail "no image is called $1" ;;
+    esac
 }
-state=$(content | sha256sum | cut -c -16)
 
-# Two runs may start together; the second waits for the first.
-mkdir -p "$kept/$state" "$output"
-touch "$kept/$state"
-exec 9>"$kept/$state/.lock"
-flock 9
-ls -t "$kept" | tail -n +$((kept_states + 1)) | while read -r old; do rm -rf "${kept:?}/$old"; done
+state() { # state NAME: a hash of what decides the content: sources and pins, recipe, compiler and C library, authorities
+    {
+        echo "$profile"
+        find "$(sources "$1")" Cargo.toml Cargo.lock scripts/{images,image-root,oci-image}.sh /usr/share/ca-certificates/mozilla \
+            -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+        rustc -vV
+        ldd --version | sed -n 1p
+    } | sha256sum | cut -c -16
+}
+
+build() { # build NAME TAR
+    local root before
+    before=$(state "$1")
+    root=$(mktemp -d)
+    scripts/image-root.sh "$1" "$root" "$profile"
+    scripts/oci-image.sh --name "$registry/$1:$version" --rootfs "$root" --output "$2.new" \
+        --entrypoint "/usr/local/bin/$1" --user 65532:65532 \
+        --label "org.opencontainers.image.title=$1" --label "org.opencontainers.image.version=$version" \
+        --label org.opencontainers.image.licenses=Apache-2.0
+    rm -r "$root"
+    [ "$(state "$1")" = "$before" ] || fail "sources changed while they were compiled; run it again"
+    mv "$2.new" "$2"
+}
 
 [ $# -gt 0 ] || set -- mcp-gateway mcp-operator demo-mcp-server
+mkdir -p "$output"
 for name; do
-    tar=$kept/$state/$name.tar
-    if [ ! -e "$tar" ]; then
-        root=$(mktemp -d)
-        scripts/image-root.sh "$name" "$root" "$profile"
-        scripts/oci-image.sh --name "$registry/$name:$version" --rootfs "$root" --output "$root.tar" \
-            --entrypoint "/usr/local/bin/$name" --user 65532:65532 \
-            --label "org.opencontainers.image.title=$name" --label "org.opencontainers.image.version=$version" \
-            --label org.opencontainers.image.licenses=Apache-2.0
-        rm -r "$root"
-        [ "$(content | sha256sum | cut -c -16)" = "$state" ] || fail "sources changed while they were compiled; run it again"
-        mv "$root.tar" "$tar"
-    fi
+    sources "$name" >/dev/null
+    mkdir -p "$kept/$name"
+    # Two runs may start together; the second waits for the first.
+    exec 9>"$kept/$name/.lock"
+    flock 9
+    tar=$kept/$name/$(state "$name").tar
+    [ -e "$tar" ] || build "$name" "$tar"
+    touch "$tar"
+    ls -t "$kept/$name" | tail -n +$((versions_kept + 1)) | while read -r old; do rm -f "$kept/$name/$old"; done
+
     # Nodes that start many pods at once pull it as often.
     [ "$name" = mcp-operator ] && limit=40 || limit=30
     size=$(($(stat -c %s "$tar") / 1000000))
