@@ -12,7 +12,8 @@
 #   cluster.sh down            ends it and leaves nothing behind
 #
 # $CLUSTER_DIR (target/cluster) holds keys, configuration, logs and audit.log, which has every request to the API server.
-# $CLUSTER_NETNS (mcp-cluster) names its network namespace; a machine runs one cluster of a name at a time.
+# $CLUSTER_NETNS (mcp-cluster) names its network namespace. A machine runs one cluster of a name at a time, and several with
+# names and directories of their own.
 #
 # It consists of one process, the node, in its own mount, pid, network, host name and IPC namespaces, and of everything that
 # is started in them. With that process all others end, the kernel sees to it.
@@ -126,11 +127,17 @@ remove_cgroups() {
     done
 }
 
-# The kubelet sets these for the whole machine.
+# The kubelet sets these for the whole machine. What they were before the first cluster is there again after the last.
 sysctls=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+
+sysctls_of_another() { find /run -maxdepth 1 -name '*.sysctl' ! -path "$saved_sysctls" -print -quit; }
 
 save_sysctls() {
     local key
+    if [ -n "$(sysctls_of_another)" ]; then
+        cp "$(sysctls_of_another)" "$saved_sysctls"
+        return
+    fi
     for key in "${sysctls[@]}"; do
         [ ! -e "/proc/sys/${key//.//}" ] || printf '%s=%s\n' "$key" "$(cat "/proc/sys/${key//.//}")"
     done >"$saved_sysctls"
@@ -139,7 +146,9 @@ save_sysctls() {
 restore_sysctls() {
     [ -s "$saved_sysctls" ] || return 0
     local key value
-    while IFS='=' read -r key value; do echo "$value" >"/proc/sys/${key//.//}"; done <"$saved_sysctls"
+    if [ -z "$(sysctls_of_another)" ]; then
+        while IFS='=' read -r key value; do echo "$value" >"/proc/sys/${key//.//}"; done <"$saved_sysctls"
+    fi
     rm "$saved_sysctls"
 }
 
