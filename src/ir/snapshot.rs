@@ -274,6 +274,10 @@ pub enum Target {
         tls: Option<UpstreamTls>,
         /// Which addresses may be dialled, checked on the resolved address.
         addresses: AddressPolicy,
+        /// Whether it is our shim, in front of a stdio server: it is told whose session it opens, in words that only this gateway
+        /// has, and goes on with the process that it has for that session already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shim: bool,
     },
     /// A child process of the gateway itself: laptop mode only, never in a cluster's snapshot.
     Process(Process),

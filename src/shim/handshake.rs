@@ -23,7 +23,7 @@ impl Shim {
     /// anything before `initialize`, and new ones are not. A process that may serve others afterwards is kept: the one that
     /// sessions share, and the one of the modern era. Any other has its client's own words to come, and is ended.
     pub(super) async fn handshake(self: &Arc<Self>) -> Result<(), HandshakeError> {
-        let (session, answer) = session::open(Arc::clone(self), hello()?).await?;
+        let (session, answer) = session::open(Arc::clone(self), hello()?, None).await?;
         if let Some(session) = session {
             let initialized = Message::decode(link::initialized()).map_err(|_| ShimError::Gone)?;
             // It may have ended by now, but it has answered.

@@ -238,6 +238,8 @@ pub struct ShimStats {
     pub handshake_failures: u64,
     /// Lines of standard error that were not logged, since they were too many.
     pub stderr_dropped: u64,
+    /// Calls in flight.
+    pub calls: usize,
     /// Sessions of the legacy era.
     pub sessions: usize,
     /// The last start or end that failed.
@@ -340,6 +342,7 @@ impl Shim {
             crashes: pool.crashes,
             handshake_failures: pool.handshake_failures,
             stderr_dropped: pool.stderr_dropped,
+            calls: self.calls.len(),
             sessions: self.sessions.len(),
             last_error: pool.last_error,
             stderr_tail: pool.stderr_tail,

@@ -6,6 +6,7 @@ use super::routes::Refusal;
 use super::session::{self, InUse, Session};
 use super::{Shim, ShimError, ShimLimits, modern};
 use crate::gateway::mcp::envelope::DecodeError;
+use crate::gateway::mcp::headers::GATEWAY_SESSION;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, Request, StatusCode};
@@ -20,6 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The header that names the protocol's revision.
 const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// The longest name of a session that our gateway may send, in bytes; it sends 43.
+const MAX_GATEWAY_SESSION: usize = 128;
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(shim: Arc<Shim>, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
@@ -59,7 +63,7 @@ async fn post(shim: &Arc<Shim>, request: Request<Incoming>) -> Reply {
     }
     if message.kind == Kind::Request && message.method == "initialize" {
         let _in_flight = shim.calls.token();
-        return session::initialize(shim, message).await;
+        return session::initialize(shim, message, gateway_session(&head.headers)).await;
     }
     if message.is_modern() || names_modern_version(&head.headers) {
         return modern::handle(shim, message).await;
@@ -140,6 +144,11 @@ fn rpc_code(error: DecodeError) -> i32 {
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(SESSION_HEADER)?.to_str().ok()
+}
+
+/// What our gateway knows a session by.
+fn gateway_session(headers: &HeaderMap) -> Option<&str> {
+    headers.get(GATEWAY_SESSION)?.to_str().ok().filter(|key| !key.is_empty() && key.len() <= MAX_GATEWAY_SESSION)
 }
 
 fn names_modern_version(headers: &HeaderMap) -> bool {

@@ -1,5 +1,9 @@
 //! Clients of the legacy era: sessions, and the child each of them talks to.
 //!
+//! A gateway may name the client's session when it opens one here. If it has one here already, in the name of another replica
+//! that is gone, that one's child is taken over, with all it remembers: the child is initialized already, so what it answered then
+//! is answered again.
+//!
 //! Who shares a child shares what the child keeps for its one client: the log level that was set last is everyone's.
 
 use super::link::{Link, initialized};
@@ -69,6 +73,10 @@ pub(super) struct Session {
     key: ClientKey,
     activity: Arc<Activity>,
     binding: Binding,
+    /// What the gateway knows it by, and the result of `initialize`: for when another replica takes it over.
+    named: Option<(String, Bytes)>,
+    /// Whether it was taken over, so that its child has had its handshake.
+    taken_over: bool,
 }
 
 /// What a session talks to.
@@ -144,6 +152,30 @@ impl Sessions {
         }
     }
 
+    /// Gives the child of the session that a gateway knows by this name to a new session, and ends the one it had: whoever still
+    /// speaks for that one has been replaced.
+    fn take_over(&self, name: &str) -> Result<Option<(Arc<Session>, Bytes)>, ShimError> {
+        let mut sessions = self.by_id.lock();
+        let is_it = |session: &&Arc<Session>| session.named.as_ref().is_some_and(|(known, _)| known == name);
+        let Some(before) = sessions.values().find(is_it).filter(|session| !session.is_gone()).cloned() else {
+            return Ok(None);
+        };
+        let (Binding::Own(link), Some((_, result))) = (&before.binding, &before.named) else { return Ok(None) };
+        let session = Arc::new(Session {
+            id: random_id()?,
+            key: next_key(),
+            activity: Activity::new(),
+            binding: Binding::Own(Arc::clone(link)),
+            named: before.named.clone(),
+            taken_over: true,
+        });
+        link.detach(before.key);
+        link.attach(session.key);
+        sessions.remove(&before.id);
+        sessions.insert(session.id.clone(), Arc::clone(&session));
+        Ok(Some((session, result.clone())))
+    }
+
     fn insert(&self, session: &Arc<Session>, max: usize) -> Result<(), ShimError> {
         let mut sessions = self.by_id.lock();
         if sessions.len() >= max {
@@ -154,12 +186,22 @@ impl Sessions {
     }
 }
 
-/// Answers `initialize` with a new session.
-pub(super) async fn initialize(shim: &Arc<Shim>, request: Message) -> Reply {
+/// Answers `initialize` with a new session. `name`: what the gateway knows it by.
+pub(super) async fn initialize(shim: &Arc<Shim>, request: Message, name: Option<&str>) -> Reply {
     let id = request.id().map(str::to_owned);
+    match name.map(|name| shim.sessions.take_over(name)).transpose() {
+        Ok(None | Some(None)) => {}
+        Ok(Some(Some((session, result)))) => {
+            tracing::info!("a session is taken over by another replica of its gateway");
+            let result = std::str::from_utf8(&result).unwrap_or("{}");
+            return answer_with(&session, message::result(id.as_deref().unwrap_or("null"), result));
+        }
+        Err(error) => return reply::unavailable(id.as_deref(), &error),
+    }
+    let name = name.map(str::to_owned);
     // On its own, so that a slow first start (a package download) survives a client that gives up waiting: the next one
     // finds the package there. The session itself ends with the client that asked for it.
-    let opening = tokio::spawn(open(Arc::clone(shim), request));
+    let opening = tokio::spawn(open(Arc::clone(shim), request, name));
     let opened = opening.await.unwrap_or(Err(ShimError::Closing));
     let opened = opened.and_then(|(session, answer)| {
         if let Some(session) = &session {
@@ -168,19 +210,28 @@ pub(super) async fn initialize(shim: &Arc<Shim>, request: Message) -> Reply {
         Ok((session, answer))
     });
     match opened {
-        Ok((session, answer)) => {
-            let mut reply = reply::json(StatusCode::OK, answer);
-            if let Some(name) = session.and_then(|session| HeaderValue::from_str(&session.id).ok()) {
-                reply.headers_mut().insert(reply::SESSION_HEADER, name);
-            }
-            reply
-        }
+        Ok((Some(session), answer)) => answer_with(&session, answer),
+        Ok((None, answer)) => reply::json(StatusCode::OK, answer),
         Err(error) => reply::unavailable(id.as_deref(), &error),
     }
 }
 
+/// The answer to `initialize`, with the session's id.
+fn answer_with(session: &Session, answer: Bytes) -> Reply {
+    let mut reply = reply::json(StatusCode::OK, answer);
+    // It is made of digits.
+    if let Ok(id) = HeaderValue::from_str(&session.id) {
+        reply.headers_mut().insert(reply::SESSION_HEADER, id);
+    }
+    reply
+}
+
 /// A session and the answer to its `initialize`; no session where the server refuses.
-pub(super) async fn open(shim: Arc<Shim>, request: Message) -> Result<(Option<Arc<Session>>, Bytes), ShimError> {
+pub(super) async fn open(
+    shim: Arc<Shim>,
+    request: Message,
+    name: Option<String>,
+) -> Result<(Option<Arc<Session>>, Bytes), ShimError> {
     let key = next_key();
     let (binding, answer) = match shim.isolation {
         Isolation::PerSession => {
@@ -196,7 +247,10 @@ pub(super) async fn open(shim: Arc<Shim>, request: Message) -> Result<(Option<Ar
         }
     };
     let Some(binding) = binding else { return Ok((None, answer)) };
-    let session = Session { id: random_id()?, key, activity: Activity::new(), binding };
+    // Only a child of its own remembers anything for a session.
+    let result = Message::decode(answer.clone()).ok().and_then(|answer| answer.result());
+    let named = name.zip(result).filter(|_| matches!(binding, Binding::Own(_)));
+    let session = Session { id: random_id()?, key, activity: Activity::new(), binding, named, taken_over: false };
     Ok((Some(Arc::new(session)), answer))
 }
 
@@ -287,6 +341,7 @@ impl Session {
     /// Sends a notification.
     pub(super) async fn notify(&self, note: &Message) -> Result<(), Refusal> {
         match &self.binding {
+            Binding::Own(_) if self.taken_over && note.method == "notifications/initialized" => Ok(()),
             Binding::Own(link) => link.notify(self.key, note).await,
             // The shim has ended this handshake itself, and a shared child knows of no client's roots.
             Binding::Shared { .. } if is_about_one_client(&note.method) => Ok(()),

@@ -22,7 +22,7 @@ fn of_backend(backend: &Backend) -> Vec<&SecretKey> {
     let Backend { target, auth } = backend;
     let mut keys: Vec<&SecretKey> = auth.iter().map(|auth| &auth.value).collect();
     match target {
-        Target::Http { transport: _, endpoints: _, path: _, host: _, tls, addresses: _ } => {
+        Target::Http { transport: _, endpoints: _, path: _, host: _, tls, addresses: _, shim: _ } => {
             keys.extend(tls.iter().filter_map(|tls| tls.ca.as_ref()));
         }
         Target::Process(process) => keys.extend(process.env.iter().filter_map(|variable| match &variable.value {

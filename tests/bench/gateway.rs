@@ -153,6 +153,7 @@ fn backend(address: SocketAddr) -> ir::Backend {
             host: None,
             tls: None,
             addresses: ir::AddressPolicy::Any,
+            shim: false,
         },
         auth: None,
     }

@@ -97,6 +97,7 @@ pub fn backend(address: SocketAddr) -> Backend {
             host: None,
             tls: None,
             addresses: AddressPolicy::Any,
+            shim: false,
         },
         auth: None,
     }

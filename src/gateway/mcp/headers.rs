@@ -13,6 +13,8 @@ pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-v
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// `Mcp-Name` (modern): the body's tool, prompt, resource or task.
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// `Mcp-Gateway-Session`, which our gateway sends to our shim with `initialize`: whose session it is, the same from every replica.
+pub const GATEWAY_SESSION: HeaderName = HeaderName::from_static("mcp-gateway-session");
 /// `Last-Event-ID`.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// `X-Accel-Buffering`: tells intermediaries to pass streams on as they come.

@@ -8,7 +8,10 @@ use crate::gateway::mcp::splice::json_string;
 use crate::gateway::state::{RouteState, ServerState};
 use crate::gateway::upstream::{Released, SessionSink, UpstreamSession};
 use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -59,8 +62,8 @@ impl Binding {
         let Some(client) = self.client.upgrade().filter(|client| !client.is_closed()) else {
             return Err(inbound::session_gone());
         };
-        let sink = Arc::new(Inbox { client: self.client.clone(), server: self.server.clone() });
-        let session = server.group.open_session(&client.hello().params, sink, &route.timeouts).await?;
+        let sink = Inbox { key: Some(key(client.id(), &self.server)), ..self.inbox() };
+        let session = server.group.open_session(&client.hello().params, Arc::new(sink), &route.timeouts).await?;
         self.repeat(&client, &session, route).await;
         let previous = self.open.swap(Some(Arc::clone(&session)));
         if let Some(previous) = previous {
@@ -71,11 +74,14 @@ impl Binding {
 
     /// Goes on with a session that another replica opened; false where that cannot be.
     pub(crate) fn resume(&self, released: &Released, server: &ServerState, route: &RouteState) -> bool {
-        let sink = Arc::new(Inbox { client: self.client.clone(), server: self.server.clone() });
-        let session = server.group.resume_session(released, sink, &route.timeouts);
+        let session = server.group.resume_session(released, Arc::new(self.inbox()), &route.timeouts);
         let resumed = session.is_some();
         self.open.store(session);
         resumed
+    }
+
+    fn inbox(&self) -> Inbox {
+        Inbox { client: self.client.clone(), server: self.server.clone(), key: None }
     }
 
     /// Tells a server that was opened late, or again, what the client has set. Best effort: a server that does not take it still
@@ -126,6 +132,14 @@ impl Binding {
 struct Inbox {
     client: Weak<Session>,
     server: String,
+    key: Option<String>,
+}
+
+/// What our shim knows a session by: a digest of its sealed id, which is random, never changes, and is known to its client and to
+/// this gateway's replicas alone. A route's servers are told different ones, since two of them may be the same backend.
+fn key(session: &str, server: &str) -> String {
+    let digest = Sha256::new().chain_update("mcp shim session\0").chain_update(server).chain_update("\0");
+    URL_SAFE_NO_PAD.encode(digest.chain_update(session).finalize())
 }
 
 impl SessionSink for Inbox {
@@ -141,5 +155,9 @@ impl SessionSink for Inbox {
         if let Some(client) = self.client.upgrade() {
             client.questions.forget(&self.server);
         }
+    }
+
+    fn session_key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 }

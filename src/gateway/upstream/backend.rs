@@ -229,7 +229,8 @@ impl Upstream {
             let (session, initialized) = HttpSse::open(&endpoint, request, sink, timeouts).await?;
             (SessionTransport::HttpSse(session), initialized)
         } else {
-            let (session, initialized) = Streamable::open(&endpoint, request, &*sink, timeouts).await?;
+            let key = sink.session_key().filter(|_| self.is_shim());
+            let (session, initialized) = Streamable::open(&endpoint, request, key, &*sink, timeouts).await?;
             let ear = Ear::open(Arc::clone(&session), sink, self.max_message, None);
             (SessionTransport::Streamable { session, ear }, initialized)
         };
@@ -322,6 +323,11 @@ impl Upstream {
         index.and_then(|index| known.get(index)).map(Arc::clone).ok_or_else(|| {
             GatewayError::new(Kind::NoBackend, format!("backend {} has no address to connect to", self.id))
         })
+    }
+
+    /// Whether our shim is there.
+    pub(super) fn is_shim(&self) -> bool {
+        matches!(self.spec.target, Target::Http { shim: true, .. })
     }
 
     /// How long a handshake may take: the first one of a stdio server includes the download of its packages.

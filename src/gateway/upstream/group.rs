@@ -6,6 +6,7 @@ use super::session::Released;
 use super::{Answer, ModernCall, SessionSink, Upstream, UpstreamSession};
 use crate::ir::ids::ObjectId;
 use crate::ir::snapshot::{Failover, Server, Timeouts};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,7 +86,8 @@ impl Group {
             })
     }
 
-    /// Opens a legacy session on the first backend that takes one.
+    /// Opens a legacy session on the first backend that takes one. With our shims, that is the same pod for a client's session
+    /// from whichever replica, as long as the pods stay: the process that serves the session is there.
     pub async fn open_session(
         &self,
         initialize_params: &[u8],
@@ -93,6 +95,10 @@ impl Group {
         timeouts: &Timeouts,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
         let mut attempts = Attempts::new(self);
+        if let Some(turn) = sink.session_key().filter(|_| self.backends().any(|backend| backend.is_shim())).map(turn_of)
+        {
+            attempts.turn = turn;
+        }
         while let Some((upstream, turn)) = attempts.next().await {
             match upstream.open_session_at(turn, initialize_params, Arc::clone(&sink), timeouts).await {
                 Ok(session) => return Ok(session),
@@ -141,6 +147,11 @@ impl Group {
 }
 
 /// The attempts of one request: one upstream after another, for as long as nothing was sent and attempts are left.
+/// The turn of a session: any number, as long as it is always the same.
+fn turn_of(key: &str) -> usize {
+    Sha256::digest(key).iter().take(size_of::<usize>()).fold(0, |turn, byte| turn << 8 | usize::from(*byte))
+}
+
 struct Attempts<'a> {
     group: &'a Group,
     turn: usize,

@@ -55,6 +55,10 @@ pub trait SessionSink: Send + Sync {
     fn deliver(&self, message: Bytes);
     /// The session is gone and will answer nothing more: the server ended it or cannot be reached any more.
     fn lost(&self, error: GatewayError);
+    /// What our shim knows the client's session by. Every replica says the same, and nobody else can.
+    fn session_key(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// One step of a streamed answer.

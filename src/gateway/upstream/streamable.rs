@@ -1,6 +1,7 @@
 //! A legacy session over Streamable HTTP (2025-03-26 and later).
 
 use super::super::error::{GatewayError, Kind};
+use super::super::mcp::headers::GATEWAY_SESSION;
 use super::answer::{self, Answer, Media};
 use super::body::Body;
 use super::endpoint::{EndpointClient, Template};
@@ -36,15 +37,19 @@ pub(super) struct Streamable {
 }
 
 impl Streamable {
-    /// Sends `initialize` and `notifications/initialized`.
+    /// Sends `initialize` and `notifications/initialized`. `key`: for our shim, whose session it is.
     pub(super) async fn open(
         endpoint: &Arc<EndpointClient>,
         initialize: Bytes,
+        key: Option<&str>,
         sink: &dyn super::SessionSink,
         timeouts: &Timeouts,
     ) -> Result<(Arc<Self>, Initialized), GatewayError> {
         let backend = endpoint.backend();
-        let request = endpoint.post.request(Method::POST, initialize);
+        let mut request = endpoint.post.request(Method::POST, initialize);
+        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            request.headers_mut().insert(GATEWAY_SESSION, key);
+        }
         let (head, body) = endpoint.exchange(request, timeouts, Use::Call).await?;
         let answer =
             answer::read(backend, &head, body, timeouts, false, |body| EventStream::from_body(backend, body, None))

@@ -214,7 +214,7 @@ impl Session {
             let (session, initialized) = HttpSse::open(endpoint, request, Arc::new(Deaf), &TIMEOUTS).await?;
             Ok((Self::HttpSse(session), initialized))
         } else {
-            let (session, initialized) = Streamable::open(endpoint, request, &Deaf, &TIMEOUTS).await?;
+            let (session, initialized) = Streamable::open(endpoint, request, None, &Deaf, &TIMEOUTS).await?;
             Ok((Self::Streamable(session), initialized))
         }
     }

@@ -57,10 +57,18 @@ fn what_is_wrong_with_pods_and_objects_is_told_apart() {
 fn a_message_names_the_pods_and_the_way_out() {
     let oom = json!({"name": "gateway", "ready": false, "restartCount": 1, "image": "", "imageID": "",
         "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}});
+    let told = json!({"name": "server", "ready": false, "restartCount": 1, "image": "", "imageID": "",
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 127, "reason": "Error",
+        "message": "the command \"x\" was not found\n"}}});
     let init = json!({"name": "copy", "ready": false, "restartCount": 0, "image": "images/copy:1", "imageID": "",
         "state": {"waiting": {"reason": "InvalidImageName", "message": "no such thing"}}});
     let containers = |key: &str, container: &Value| pod("p", &json!({"phase": "Running", key: [container]}));
-    let cases: [(Vec<Arc<Pod>>, &str); 7] = [
+    let cases: [(Vec<Arc<Pod>>, &str); 8] = [
+        (
+            vec![containers("containerStatuses", &told)],
+            "pod p: container server ended with exit code 127 (the command \"x\" was not found) and is started again; \
+             its log says why: kubectl logs --previous p",
+        ),
         (
             vec![unschedulable("a"), unschedulable("b")],
             "pods a and b: no node takes it (0/3 nodes are available: 3 Insufficient memory); \

@@ -114,12 +114,17 @@ fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     now.filter(|ended| ended.exit_code != 0).or_else(|| before.filter(|_| container.restart_count > 0))
 }
 
+/// The exit code, what Kubernetes makes of it, and the termination message: our shim says there why a command does not work.
 fn how(ended: &ContainerStateTerminated) -> String {
-    let reason = ended.reason.as_deref().filter(|reason| !reason.is_empty() && *reason != "Error");
-    reason.map_or_else(
-        || format!("with exit code {}", ended.exit_code),
-        |reason| format!("with exit code {} ({reason})", ended.exit_code),
-    )
+    let reason = ended.reason.as_deref().filter(|reason| !reason.is_empty() && *reason != "Error").map(str::to_owned);
+    let message = ended.message.as_deref().map(quote).filter(|message| !message.is_empty());
+    let details: Vec<String> = reason.into_iter().chain(message).collect();
+    let code = ended.exit_code;
+    if details.is_empty() {
+        format!("with exit code {code}")
+    } else {
+        format!("with exit code {code} ({})", details.join(": "))
+    }
 }
 
 /// All that is wrong with some pods: the reason is that of the worst, the message tells of all, by kind.

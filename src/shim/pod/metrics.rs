@@ -15,6 +15,7 @@ pub(super) struct Metrics {
     pub(super) connections_refused: IntCounter,
     pub(super) unauthorized: IntCounter,
     processes: IntGaugeVec,
+    calls: IntGauge,
     sessions: IntGauge,
     starts: IntCounter,
     crashes: IntCounter,
@@ -53,6 +54,7 @@ impl Metrics {
             connections_refused: counter("mcp_shim_connections_refused_total", "Connections over the limit.")?,
             unauthorized: counter("mcp_shim_unauthorized_total", "Requests without the server's token.")?,
             processes: gauges("mcp_shim_processes", "Processes of the server, by what they do.", "state")?,
+            calls: gauge("mcp_shim_calls_in_flight", "Calls not yet answered.")?,
             sessions: gauge("mcp_shim_sessions_open", "Sessions of the legacy era.")?,
             starts: counter("mcp_shim_process_starts_total", "Processes started.")?,
             crashes: counter("mcp_shim_process_crashes_total", "Processes that ended by themselves.")?,
@@ -86,6 +88,7 @@ impl Metrics {
         for (state, count) in [("running", stats.running), ("idle", stats.idle), ("starting", stats.starting)] {
             self.processes.with_label_values(&[state]).set(i64::from(count));
         }
+        self.calls.set(i64::try_from(stats.calls).unwrap_or(i64::MAX));
         self.sessions.set(i64::try_from(stats.sessions).unwrap_or(i64::MAX));
         let totals = [
             (&self.starts, stats.starts),

@@ -265,3 +265,29 @@ async fn mistakes_of_a_client_are_told_apart() {
     assert_eq!(shim.stats(), ShimStats::default(), "nothing was started for any of them");
     shim.shutdown().await;
 }
+
+#[tokio::test]
+async fn another_replica_of_the_gateway_goes_on_with_a_sessions_process() {
+    let shim = Fake::new(Isolation::PerSession).start();
+    let named = |name| [("mcp-gateway-session", name)];
+    let before = Client::open_with(&shim, &named("one")).await;
+    let stream = before.stream().await;
+    let after = Client::open_with(&shim, &named("one")).await;
+    assert_eq!(after.server, before.server, "the process's own words, and its number in them");
+    assert_ne!(after.session, before.session);
+    let notes = after.result("notes").await;
+    assert_eq!(notes["notes"].as_array().map(Vec::len), Some(1), "one handshake only: {notes}");
+    assert_eq!(before.call(1, "pid").await.status(), StatusCode::NOT_FOUND, "who was replaced is told so");
+    assert_eq!(before.delete().await, StatusCode::NOT_FOUND, "and ends nothing");
+    assert!(stream.events().await.len() <= 1, "its stream ends");
+    assert_eq!(after.stream().await.status(), StatusCode::OK);
+
+    let other = Client::open_with(&shim, &named("two")).await;
+    assert_ne!(pid(&other.result("pid").await), pid(&after.result("pid").await));
+    let process = pid(&after.result("pid").await);
+    after.delete().await;
+    eventually("the end of the process", || is_over(process)).await;
+    let anew = Client::open_with(&shim, &named("one")).await;
+    assert_ne!(pid(&anew.result("pid").await), process, "an ended session is begun anew");
+    shim.shutdown().await;
+}

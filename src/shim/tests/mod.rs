@@ -155,7 +155,11 @@ fn initialize_request() -> String {
 
 impl Client {
     async fn open(shim: &Arc<Shim>) -> Self {
-        let answer = http(shim, Method::POST, &[], initialize_request()).await;
+        Self::open_with(shim, &[]).await
+    }
+
+    async fn open_with(shim: &Arc<Shim>, headers: &[(&str, &str)]) -> Self {
+        let answer = http(shim, Method::POST, headers, initialize_request()).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let session = answer.header("mcp-session-id").to_owned();
         assert_eq!(session.len(), 32);

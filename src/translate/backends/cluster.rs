@@ -14,7 +14,7 @@ use crate::translate::problem::Problem;
 pub(super) fn target(candidate: &Candidate<'_>, cluster: &Cluster) -> Result<Target, Unusable> {
     let transport = candidate.variant.transport();
     match candidate.variant {
-        Variant::Stdio(_) => Ok(inside(transport, SHIM_PATH, pods(candidate, SHIM_PORT))),
+        Variant::Stdio(_) => Ok(behind_shim(transport, pods(candidate, SHIM_PORT))),
         Variant::Http(server) => Ok(inside(transport, &server.path, pods(candidate, server.port))),
         Variant::Service(server) => Ok(inside(transport, &server.path, service(candidate, server)?)),
         Variant::Remote(server) => remote(candidate, server, AddressPolicy::PublicOnly),
@@ -24,7 +24,14 @@ pub(super) fn target(candidate: &Candidate<'_>, cluster: &Cluster) -> Result<Tar
 
 /// A server inside the cluster, whose addresses the cluster itself chose.
 fn inside(transport: Transport, path: &str, endpoints: Vec<Endpoint>) -> Target {
-    Target::Http { transport, endpoints, path: path.to_owned(), host: None, tls: None, addresses: AddressPolicy::Any }
+    let addresses = AddressPolicy::Any;
+    Target::Http { transport, endpoints, path: path.to_owned(), host: None, tls: None, addresses, shim: false }
+}
+
+/// A stdio server in pods of its own.
+fn behind_shim(transport: Transport, endpoints: Vec<Endpoint>) -> Target {
+    let (path, addresses) = (SHIM_PATH.to_owned(), AddressPolicy::Any);
+    Target::Http { transport, endpoints, path, host: None, tls: None, addresses, shim: true }
 }
 
 /// The headless Service of the pods: the data plane resolves its name again and again, unless it is told who is ready.

@@ -43,6 +43,7 @@ pub(super) fn target(
         host: Some(written),
         tls: (url.scheme() == "https").then(UpstreamTls::default),
         addresses,
+        shim: false,
     })
 }
 

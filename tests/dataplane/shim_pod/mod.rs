@@ -1,5 +1,6 @@
 //! `mcp-gateway shim` as a process: what runs in the pod of a stdio server.
 
+mod behind_gateway;
 mod processes;
 mod serving;
 mod starting;

@@ -21,6 +21,7 @@ while IFS= read -r line; do
         else
             send '"error":{"code":-32601,"message":"method not found"}'
         fi ;;
+    *'"method":"tools/list"'*) send '"result":{"tools":[{"name":"pid","inputSchema":{"type":"object"}}]}' ;;
     *'"name":"pid"'*) text $$ ;;
     *'"name":"env"'*) text "$SERVER_PLAIN $RUST_LOG" ;;
     *'"name":"whisper"'*) echo "the password is $SERVER_PASSWORD" >&2; text "$SERVER_PASSWORD" ;;

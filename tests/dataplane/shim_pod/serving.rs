@@ -81,8 +81,7 @@ async fn a_pod_that_is_to_leave_ends_its_calls_first_and_begins_none() {
     let (mut calling, mut idle) = (pod.client().await, pod.client().await);
     let message = calling.message("tools/call", json!({"name": "slow", "arguments": {}}));
     calling.send(&message).await.unwrap();
-    // The call is on its way once another one of the same session has to wait for it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    pod.metric_is("mcp_shim_calls_in_flight", 1).await;
     pod.process.signal(Signal::TERM);
     within("the pod is not ready any more", async { while pod.page("/readyz").await.status != 503 {} }).await;
     let refused = initialize(pod.address, &[]).await;
@@ -102,10 +101,12 @@ async fn a_call_that_does_not_end_is_cut_off_in_time() {
     let mut client = pod.client().await;
     let message = client.message("tools/call", json!({"name": "hang", "arguments": {}}));
     client.send(&message).await.unwrap();
+    pod.metric_is("mcp_shim_calls_in_flight", 1).await;
     let family = pod.family();
     let start = Instant::now();
     pod.process.signal(Signal::TERM);
     assert!(pod.process.ended().await.success());
     assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
-    assert_eq!(family.into_iter().filter(|pid| exists(*pid)).collect::<Vec<_>>(), []);
+    let left: Vec<u32> = family.into_iter().filter(|pid| exists(*pid)).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

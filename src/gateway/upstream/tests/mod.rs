@@ -176,6 +176,7 @@ pub(super) fn backend_with(addresses: &[SocketAddr], transport: Transport, path:
             host: None,
             tls: None,
             addresses: AddressPolicy::Any,
+            shim: false,
         },
         auth: None,
     }
