@@ -69,10 +69,15 @@ async fn who_crashes_hangs_or_complains_hurts_only_its_own_session() {
     let ended = hanging.over(pod.address).await.delete().await.unwrap();
     assert_eq!(ended.status, 200, "what hangs can be ended");
 
-    let dropped = pod.metric("mcp_shim_stderr_dropped_total").await;
-    let logged = pod.process.log().iter().filter(|line| line.contains(r#""line":"complaint""#)).count() as u64;
-    assert!((49_000..50_000).contains(&dropped), "{dropped}");
-    assert!(logged <= 50_000 - dropped, "{logged}");
+    // The answer may overtake what waits in the pipe of the complaints.
+    within("the flood is read, and mostly left out", async {
+        while pod.metric("mcp_shim_stderr_dropped_total").await < 49_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let logged = pod.process.log().iter().filter(|line| line.contains(r#""line":"complaint""#)).count();
+    assert!((100..=1000).contains(&logged), "{logged}");
     assert_eq!(pod.page("/readyz").await.status, 200);
 }
 
