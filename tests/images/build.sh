@@ -92,7 +92,9 @@ python() { # Debian's Python and git, with the servers of PyPI
     done
     # Compiled here, since the root is read-only there and each session starts a process. The sums in the files, not their
     # dates, so that the tar is the same each time.
-    "$root"/lib64/ld-linux-*.so.* --library-path "$root/usr/lib/$(uname -m)-linux-gnu" "$root/usr/bin/$version" -I -B -m compileall \
+    local libraries
+    libraries=$root/usr/lib/$(uname -m)-linux-gnu
+    "$libraries"/ld-linux-*.so.* --library-path "$libraries" "$root/usr/bin/$version" -I -B -m compileall \
         -q --invalidation-mode unchecked-hash -s "$root" "$root/usr/lib/$version" "$site" >&2
     repository_with_a_commit "$root/srv/repository"
     # It belongs to root there.
