@@ -120,7 +120,7 @@ fn failed(error: &PodError, termination_log: &Path) -> Failure {
 
 /// Copies the running program. Whoever looks finds the old file or the new one, whole.
 fn install(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let aside = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let copied = copy(&aside).and_then(|()| fs::rename(&aside, path));

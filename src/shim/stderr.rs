@@ -78,7 +78,7 @@ impl Tail {
 pub(super) fn telling(lines: &[String]) -> Option<&str> {
     let is_error =
         |line: &&String| line.to_ascii_lowercase().contains("error") && !line.trim_start().starts_with("at ");
-    lines.iter().rev().find(is_error).or(lines.last()).map(|line| line.trim())
+    lines.iter().rev().find(is_error).or_else(|| lines.last()).map(|line| line.trim())
 }
 
 /// The secrets to blot out.

@@ -125,7 +125,7 @@ fn other_operators(candidate: &Candidate<'_>, reference: &ServerRef, cluster: &C
 
 /// What a gateway shows to our shim in the backend's pods.
 pub(super) fn token(candidate: &Candidate<'_>) -> Result<HeaderAuth, Unusable> {
-    let value = SecretKey::new(&candidate.id.namespace, &backend_objects(&candidate.id.name), TOKEN_KEY);
+    let value = SecretKey::new(&candidate.id.namespace, backend_objects(&candidate.id.name), TOKEN_KEY);
     if !candidate.facts.tokens.contains(candidate.id) {
         let message = format!(
             "Secret {}, in which the operator keeps the token of this backend's pods, has no key {TOKEN_KEY} or could not be made; delete it if it is there, a new one is made then",
