@@ -4,12 +4,16 @@
 //! applied, and time their calls through [`ServerMetrics`] and [`BackendMetrics`]. Every label is bounded by the
 //! configuration or by a fixed list of words; names that clients or servers choose (tools, sessions) are no labels.
 
+mod attempt;
 mod channel;
 mod method;
 mod process;
+mod request;
 
+pub use attempt::{AttemptTimer, BackendMetrics};
 pub use channel::ChannelRequest;
 pub use method::MethodClass;
+pub use request::{RequestTimer, ServerMetrics};
 
 use super::error::Kind;
 use crate::ir::ids::ObjectId;
@@ -17,12 +21,10 @@ use crate::ir::snapshot::Snapshot;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
-use tokio::time::Instant;
+use std::sync::Arc;
 
 /// Upper bounds of the duration buckets, in seconds: 1 ms, where a proxied call starts, to 1 min, the default `response`
 /// timeout. Few, because each costs a series per route, server and method.
@@ -309,65 +311,6 @@ impl Drop for OpenStream {
     }
 }
 
-/// Handles of one server of one route.
-pub struct ServerMetrics {
-    metrics: Arc<Metrics>,
-    route: String,
-    server: String,
-    /// One slot per method class, filled at its first call: most servers see few of them.
-    methods: [OnceLock<MethodMetrics>; MethodClass::COUNT],
-    in_flight: IntGauge,
-    /// Offers of this server that are dropped because an earlier server has the name.
-    pub conflicts: IntGauge,
-}
-
-struct MethodMetrics {
-    ok: IntCounter,
-    seconds: Histogram,
-}
-
-impl ServerMetrics {
-    fn resolve(metrics: Arc<Metrics>, route: &ObjectId, server: &str) -> Self {
-        let route = route.to_string();
-        let labels = [route.as_str(), server];
-        Self {
-            in_flight: metrics.in_flight.with_label_values(&labels),
-            conflicts: metrics.catalog_conflicts.with_label_values(&labels),
-            methods: std::array::from_fn(|_| OnceLock::new()),
-            server: server.to_owned(),
-            route,
-            metrics,
-        }
-    }
-
-    /// Starts to time one client request.
-    pub fn start(self: &Arc<Self>, method: MethodClass) -> RequestTimer {
-        self.in_flight.inc();
-        RequestTimer { server: Mutex::new(Arc::clone(self)), method, started: Instant::now(), ended: false }
-    }
-
-    fn method(&self, method: MethodClass) -> &MethodMetrics {
-        self.methods[method.index()].get_or_init(|| {
-            let (route, server, word) = (self.route.as_str(), self.server.as_str(), method.word());
-            MethodMetrics {
-                ok: self.metrics.requests.with_label_values(&[route, server, word, OK]),
-                seconds: self.metrics.request_seconds.with_label_values(&[route, server, word]),
-            }
-        })
-    }
-
-    fn end(&self, method: MethodClass, started: Instant, outcome: Outcome) {
-        self.in_flight.dec();
-        let handles = self.method(method);
-        handles.seconds.observe(started.elapsed().as_secs_f64());
-        if let Some(word) = outcome.failure() {
-            self.metrics.requests.with_label_values(&[self.route.as_str(), &self.server, method.word(), word]).inc();
-        } else {
-            handles.ok.inc();
-        }
-    }
-}
-
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -383,133 +326,6 @@ impl Outcome {
             Self::Failed(kind) => Some(kind.word()),
             Self::Cancelled => Some(CANCELLED),
         }
-    }
-}
-
-/// A client request being timed. Dropped without a word, it counts as cancelled.
-#[must_use = "dropping it counts the request as cancelled"]
-pub struct RequestTimer {
-    /// Uncontended: a request is looked at by one task at a time.
-    server: Mutex<Arc<ServerMetrics>>,
-    method: MethodClass,
-    started: Instant,
-    ended: bool,
-}
-
-impl RequestTimer {
-    /// It has become clear which of the route's servers the request is for.
-    pub fn served_by(&self, server: &Arc<ServerMetrics>) {
-        let mut current = self.server.lock();
-        current.in_flight.dec();
-        server.in_flight.inc();
-        *current = Arc::clone(server);
-    }
-
-    /// The answer went out whole, be it a result or an MCP server's own error.
-    pub fn ok(mut self) {
-        self.end(Outcome::Ok);
-    }
-
-    /// The gateway answered with an error of this kind.
-    pub fn failed(mut self, kind: Kind) {
-        self.end(Outcome::Failed(kind));
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.server.lock().end(self.method, self.started, outcome);
-        }
-    }
-}
-
-impl Drop for RequestTimer {
-    fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
-    }
-}
-
-/// Handles of one backend.
-pub struct BackendMetrics {
-    metrics: Arc<Metrics>,
-    backend: String,
-    ok: IntCounter,
-    seconds: Histogram,
-    in_flight: IntGauge,
-    /// Attempts at this backend that follow a failed one, here or at another.
-    pub retries: IntCounter,
-}
-
-impl BackendMetrics {
-    fn resolve(metrics: Arc<Metrics>, backend: &ObjectId) -> Self {
-        let backend = backend.to_string();
-        let labels = [backend.as_str()];
-        Self {
-            ok: metrics.upstream_requests.with_label_values(&[backend.as_str(), OK]),
-            seconds: metrics.upstream_seconds.with_label_values(&labels),
-            in_flight: metrics.upstream_in_flight.with_label_values(&labels),
-            retries: metrics.upstream_retries.with_label_values(&labels),
-            backend,
-            metrics,
-        }
-    }
-
-    /// Starts to time one attempt.
-    pub fn start(self: &Arc<Self>) -> AttemptTimer {
-        self.in_flight.inc();
-        AttemptTimer { backend: Arc::clone(self), started: Instant::now(), ended: false }
-    }
-
-    /// Counts a handshake that no client asked for.
-    pub fn verified(&self, result: Result<(), Kind>) {
-        let word = result.err().map_or(OK, Kind::word);
-        self.metrics.verifications.with_label_values(&[self.backend.as_str(), word]).inc();
-    }
-
-    /// Counts a listing of the backend's offers, made at a fill, after `list_changed` or when it went stale.
-    pub fn catalog_refreshed(&self, result: Result<(), Kind>) {
-        let word = result.err().map_or(OK, Kind::word);
-        self.metrics.catalog_refreshes.with_label_values(&[self.backend.as_str(), word]).inc();
-    }
-
-    fn end(&self, started: Instant, outcome: Outcome) {
-        self.in_flight.dec();
-        self.seconds.observe(started.elapsed().as_secs_f64());
-        match outcome.failure() {
-            None => self.ok.inc(),
-            Some(word) => self.metrics.upstream_requests.with_label_values(&[self.backend.as_str(), word]).inc(),
-        }
-    }
-}
-
-/// An attempt at a backend being timed. Dropped without a word, it counts as cancelled.
-#[must_use = "dropping it counts the attempt as cancelled"]
-pub struct AttemptTimer {
-    backend: Arc<BackendMetrics>,
-    started: Instant,
-    ended: bool,
-}
-
-impl AttemptTimer {
-    /// The server answered, be it with a result or an error of its own.
-    pub fn ok(mut self) {
-        self.end(Outcome::Ok);
-    }
-
-    /// The attempt failed in this way.
-    pub fn failed(mut self, kind: Kind) {
-        self.end(Outcome::Failed(kind));
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.backend.end(self.started, outcome);
-        }
-    }
-}
-
-impl Drop for AttemptTimer {
-    fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
     }
 }
 
