@@ -30,7 +30,7 @@ test: build ## Run the fast tier: unit, golden, generated files, layering, comma
 	@for name in $(FAST); do $(SUITE) $$name cargo test --locked --test $$name; done
 
 .PHONY: test-all
-test-all: test chart interop conformance control-plane bench-smoke ## Run everything there is, against real servers and clients too
+test-all: test chart interop conformance tracing control-plane bench-smoke ## Run everything there is, against real servers and clients too
 
 .PHONY: chart
 chart: build ## Render the chart, and check what comes of it
@@ -46,6 +46,11 @@ interop: build ## Run the gateway against MCP servers and clients from npm and P
 conformance: build ## Run the MCP conformance suite through the gateway
 	@$(SUITE) test-tools tests/tools/install.sh
 	@$(SUITE) conformance cargo test --locked --test interop -- --exact conformance::conformance conformance::conformance_of_replicas --ignored --nocapture
+
+.PHONY: tracing
+tracing: build ## Run the gateway against an OpenTelemetry Collector
+	@$(SUITE) collector scripts/collector.sh
+	@$(SUITE) tracing cargo test --locked --test dataplane -- tracing:: --ignored
 
 .PHONY: control-plane
 control-plane: build ## Run the operator against a real API server, in a network namespace of its own

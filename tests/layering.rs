@@ -107,6 +107,16 @@ fn the_operator_links_one() {
 }
 
 #[test]
+fn only_the_data_plane_links_what_exports_traces() {
+    let exports = |feature: &str| {
+        let linked = linked_crates(&["--no-default-features", "--features", feature]);
+        linked.iter().any(|name| ["opentelemetry-otlp", "tonic"].contains(&name.as_str()))
+    };
+    assert!(exports("gateway"));
+    assert!(!exports("operator"));
+}
+
+#[test]
 fn each_rule_can_be_broken() {
     let cases: &[(&[&str], &str, &str)] = &[
         (&["ir"], "use kube::Client;", "kube::Client"),

@@ -5,6 +5,7 @@ use super::gateway_settings::{Drain, Limits, NetworkPolicy, Protocol, Sessions, 
 use super::patterns::{DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME};
 use super::pod::PodTemplate;
 use super::schema;
+use super::telemetry::Telemetry;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -86,6 +87,9 @@ custom_resource! {
         /// Bounds on what one client or one upstream may cost.
         #[serde(default)]
         pub limits: Limits,
+        /// What to tell of its work, beyond metrics and logs.
+        #[serde(default)]
+        pub telemetry: Telemetry,
         /// Which connections the pods may make and take.
         #[serde(default)]
         pub network_policy: NetworkPolicy,

@@ -3,7 +3,7 @@
 //! What a value means is decided in [`crate::translate`]; what the API server can check alone is written here, as
 //! schema and CEL. Every field is enforced by something: a field arrives together with what enforces it.
 //!
-//! * one file per kind: [`gateway`] (with [`gateway_settings`]), [`backend`], [`route`], [`auth_policy`];
+//! * one file per kind: [`gateway`] (with [`gateway_settings`] and [`telemetry`]), [`backend`], [`route`], [`auth_policy`];
 //! * what several kinds share: [`common`], [`duration`], [`pod`];
 //! * [`conditions`]: the vocabulary of statuses;
 //! * [`crd`]: the custom resource definitions, as they are installed; [`validate`]: what the API server refuses by them.
@@ -28,6 +28,7 @@ mod patterns;
 pub mod pod;
 pub mod route;
 mod schema;
+pub mod telemetry;
 pub mod validate;
 
 pub use auth_policy::{McpAuthPolicy, McpAuthPolicySpec, McpAuthPolicyStatus};

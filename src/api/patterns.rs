@@ -38,8 +38,11 @@ pub(super) const KIND: &str = "^[A-Z][A-Za-z0-9]*$";
 /// fractions, has no sign and fits any implementation's integers.
 pub(super) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
+/// A ratio from 0 to 1, to the millionth.
+pub(super) const RATIO: &str = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$";
+
 /// The patterns in words; each completes "must be".
-const WORDS: [(&str, &str); 12] = [
+const WORDS: [(&str, &str); 13] = [
     (DNS_SUBDOMAIN, "lower-case letters, digits, '-' and '.', with a letter or digit at both ends of each part"),
     (DNS_LABEL, "lower-case letters, digits and '-', with a letter or digit at both ends"),
     (HOSTNAME, "a DNS name in lower case, or '*.' and a DNS name; no port, no IP address"),
@@ -51,6 +54,7 @@ const WORDS: [(&str, &str); 12] = [
     (TOOL_NAME, "letters, digits, '_', '-', '.' and '/'"),
     (MCP_METHOD, "a method of MCP as it is written, like tools/call"),
     (KIND, "a kind, like MCPServer"),
+    (RATIO, "a ratio from 0 to 1 with at most six decimals, like 0.05, in quotes"),
     (DURATION, "a duration: up to four numbers with units h, m, s or ms, like 10s, 1m30s or 100ms"),
 ];
 

@@ -175,6 +175,11 @@ impl Kind {
     pub fn side(self) -> Side {
         self.answer().side
     }
+
+    /// The JSON-RPC error code.
+    pub fn rpc_code(self) -> i32 {
+        self.answer().rpc
+    }
 }
 
 impl GatewayError {
@@ -199,7 +204,7 @@ impl GatewayError {
 
     /// The JSON-RPC error code.
     pub fn rpc_code(&self) -> i32 {
-        self.kind.answer().rpc
+        self.kind.rpc_code()
     }
 
     /// The HTTP status of the answer that carries it.

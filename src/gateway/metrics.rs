@@ -9,11 +9,13 @@ mod channel;
 mod method;
 mod process;
 mod request;
+mod spans;
 
 pub use attempt::{AttemptTimer, BackendMetrics};
 pub use channel::ChannelRequest;
 pub use method::MethodClass;
 pub use request::{RequestTimer, ServerMetrics};
+pub(crate) use spans::SpanCounts;
 
 use super::error::Kind;
 use crate::ir::ids::ObjectId;
@@ -70,6 +72,7 @@ pub struct Metrics {
     streams_open: IntGauge,
     /// 1 from the signal to leave until the end.
     pub draining: IntGauge,
+    spans: IntCounterVec,
     servers: Mutex<HashMap<(ObjectId, String), Arc<ServerMetrics>>>,
     backends: Mutex<HashMap<ObjectId, Arc<BackendMetrics>>>,
 }
@@ -129,6 +132,7 @@ impl Metrics {
             peers: r.add(IntGauge::new("mcp_gateway_peers", "Other replicas that are known and not leaving.")?)?,
             streams_open: r.add(IntGauge::new("mcp_gateway_streams_open", "Open event streams to clients.")?)?,
             draining: r.add(IntGauge::new("mcp_gateway_draining", "1 from the signal to leave until the end.")?)?,
+            spans: r.counters("mcp_gateway_trace_spans_total", "Spans, by what became of them.", &["outcome"])?,
             names: Vec::new(),
             registry: r.registry.clone(),
             servers: Mutex::default(),
@@ -173,6 +177,11 @@ impl Metrics {
     pub fn open_stream(&self) -> OpenStream {
         self.streams_open.inc();
         OpenStream(self.streams_open.clone())
+    }
+
+    /// The handles of what is exported.
+    pub(crate) fn spans(&self) -> SpanCounts {
+        SpanCounts::resolve(&self.spans)
     }
 
     /// Counts a request that was sent on to another replica.

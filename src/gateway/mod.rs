@@ -3,7 +3,8 @@
 //! A request passes these rooms in order; `docs/architecture.md` walks through them:
 //! [`listener`] accepts it, [`downstream`] speaks the client's transport, [`mcp`] reads the envelope, [`session`] finds who
 //! it is, [`catalog`] finds whose tool it is, [`adapter`] maps the client's protocol era onto the server's, [`upstream`]
-//! calls the server. [`config`] brings generations in, [`admin`] shows what happens, [`peers`] is where replicas meet.
+//! calls the server. [`config`] brings generations in, [`admin`] shows what happens, [`trace`] tells a collector of it, [`peers`] is
+//! where replicas meet.
 
 pub mod adapter;
 pub mod admin;
@@ -22,6 +23,7 @@ pub mod session;
 pub mod state;
 mod status;
 pub mod telemetry;
+pub(crate) mod trace;
 pub mod upstream;
 mod verify;
 

@@ -12,6 +12,7 @@ use super::router::Router;
 use super::session::live::Session;
 use super::session::seal::Keyring;
 use super::session::table::{Inserted, SessionTable};
+use super::trace::Tracer;
 use super::upstream::{Group, Upstream};
 use super::verify::Verifier;
 use crate::ir::generation::Generation;
@@ -30,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often sessions are looked at for having been idle too long.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to go out: a part of what a pod gets beyond its drain.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// The data plane of one gateway.
 pub struct Gateway {
@@ -61,6 +65,8 @@ pub(crate) struct Running {
     channels: Option<ChannelSecrets>,
     /// Revisions offered to clients.
     pub(crate) versions: Vec<Version>,
+    /// What makes spans, if there are to be any.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     upstreams: BTreeMap<ObjectId, Arc<Upstream>>,
 }
 
@@ -225,6 +231,9 @@ impl Gateway {
         }
         let running = self.running.load_full();
         futures_util::future::join_all(running.upstreams.values().map(|upstream| upstream.shutdown())).await;
+        if let Some(tracer) = &running.tracer {
+            tracer.flush(LAST_SPANS).await;
+        }
     }
 
     pub(crate) fn running(&self) -> arc_swap::Guard<Arc<Running>> {
@@ -336,8 +345,16 @@ impl Running {
             .iter()
             .map(|route| RouteState::compile(route, snapshot, &upstreams, before, metrics).map(Arc::new))
             .collect::<Result<_, _>>()?;
+        let tracer = Tracer::of_generation(
+            snapshot.tracing.as_ref(),
+            &generation.credentials,
+            &snapshot.gateway,
+            &metrics.spans(),
+            before.and_then(|before| before.tracer.as_ref()),
+        );
         Ok(Self {
             hash: generation.hash(),
+            tracer,
             router: Router::new(&snapshot.routes),
             snapshot: Arc::new(snapshot.clone()),
             routes,

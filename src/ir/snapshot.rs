@@ -4,6 +4,10 @@
 //! left to look up, no default to supply, no selector to evaluate. Vectors are in the order in which the data
 //! plane consults them, and translation makes that order independent of its input's.
 
+mod tracing;
+
+pub use tracing::{OtlpProtocol, Tracing};
+
 use super::ids::{ObjectId, SecretKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,6 +42,9 @@ pub struct Snapshot {
     pub drain: Drain,
     /// Bounds on what one client or one upstream may cost.
     pub limits: Limits,
+    /// Where spans go; absent: none are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
 }
 
 /// One port to accept on.
@@ -388,7 +395,7 @@ pub struct ProcessPool {
     pub idle_timeout_ms: u64,
 }
 
-/// A header sent to an upstream, with its value from a secret.
+/// A header sent to a server, with its value from a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderAuth {

@@ -13,6 +13,7 @@ use super::policies::Policies;
 use super::problem::{Problem, accepted, accepted_without, join, refused, resolved_refs};
 use super::routes::CheckedRoute;
 use super::settings::{self, Settings};
+use super::telemetry::{self, CheckedTelemetry};
 use super::{secrets, size};
 use crate::api::conditions::Reason;
 use crate::ir::generation::MAX_SNAPSHOT_BYTES;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct CheckedGateway<'a> {
     pub(super) listeners: Vec<CheckedListener<'a>>,
     settings: Result<Settings, Problem>,
+    telemetry: Result<CheckedTelemetry, Problem>,
     /// What to deploy, but for the destinations; nothing on a laptop.
     infra: Result<Option<GatewayInfra>, Problem>,
     /// What the gateway itself refers to and there is not.
@@ -63,7 +65,8 @@ pub(super) fn check(inputs: &Inputs) -> BTreeMap<&ObjectId, CheckedGateway<'_>> 
             Mode::Laptop(_) => Ok(None),
         };
         let missing = infra::missing(&gateway.spec, &inputs.mode);
-        (id, CheckedGateway { listeners, settings: settings::of_gateway(&gateway.spec), infra, missing })
+        let telemetry = telemetry::check(id, &gateway.spec.telemetry, &inputs.mode, &inputs.facts);
+        (id, CheckedGateway { listeners, settings: settings::of_gateway(&gateway.spec), telemetry, infra, missing })
     };
     inputs.gateways.iter().map(one).collect()
 }
@@ -113,6 +116,7 @@ fn endpoints(snapshot: &Snapshot, world: &World<'_>) -> BTreeMap<ObjectId, BTree
 /// to serve.
 fn acceptable<'g>(gateway: &'g CheckedGateway<'_>) -> Result<(&'g Settings, Option<&'g GatewayInfra>), Problem> {
     let settings = gateway.settings.as_ref().map_err(Clone::clone)?;
+    gateway.telemetry.as_ref().map_err(Clone::clone)?;
     if gateway.listeners.iter().any(|listener| listener.served.is_some()) {
         return Ok((settings, gateway.infra.as_ref().map_err(Clone::clone)?.as_ref()));
     }
@@ -249,6 +253,7 @@ fn snapshot(
         timeouts: timeouts.clone(),
         drain: drain.clone(),
         limits: limits.clone(),
+        tracing: gateway.telemetry.as_ref().ok().and_then(|telemetry| telemetry.served.clone()),
     }
 }
 
@@ -259,7 +264,8 @@ fn plan(
     outcomes: &Outcomes<'_>,
 ) -> GatewayPlan {
     let of_listeners = gateway.listeners.iter().flat_map(|listener| listener.refs.clone());
-    let refs: Vec<Problem> = of_listeners.chain(gateway.missing.clone()).collect();
+    let of_telemetry = gateway.telemetry.iter().flat_map(|telemetry| telemetry.refs.clone());
+    let refs: Vec<Problem> = of_listeners.chain(gateway.missing.clone()).chain(of_telemetry).collect();
     let accepted = match acceptable(gateway) {
         Err(problem) => refused(&problem),
         Ok(_) => accepted_without(Reason::ListenersNotValid, &listener_problems(gateway)),

@@ -27,6 +27,7 @@ mod settings;
 mod size;
 mod statuses;
 mod strict;
+mod telemetry;
 mod tenancy;
 mod yaml;
 

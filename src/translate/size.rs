@@ -132,6 +132,7 @@ mod tests {
             timeouts: Timeouts::default(),
             drain: Drain { min_duration_ms: 1, timeout_ms: 1 },
             limits: Limits::default(),
+            tracing: None,
         }
     }
 

@@ -141,6 +141,7 @@ fn snapshot(port: u16, upstreams: &[SocketAddr]) -> ir::Snapshot {
         timeouts: ir::Timeouts::default(),
         drain: ir::Drain { min_duration_ms: 0, timeout_ms: 1_000 },
         limits: ir::Limits::default(),
+        tracing: None,
     }
 }
 

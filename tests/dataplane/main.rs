@@ -25,4 +25,5 @@ mod sessions;
 mod shim_pod;
 mod stdio;
 mod tls;
+mod tracing;
 mod verification;

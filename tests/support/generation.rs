@@ -31,6 +31,7 @@ pub fn generation(servers: &[(&str, SocketAddr)]) -> Generation {
         timeouts: Timeouts::default(),
         drain: Drain { min_duration_ms: 0, timeout_ms: 10_000 },
         limits: Limits::default(),
+        tracing: None,
     };
     for (name, address) in servers {
         let prefix = (servers.len() > 1).then(|| format!("{name}_"));

@@ -8,6 +8,7 @@
 
 pub mod balancer;
 pub mod channel;
+pub mod collector;
 pub mod generation;
 pub mod http;
 pub mod mcp;

@@ -75,7 +75,7 @@ impl LegacyRequest<'_> {
 
     async fn catalog(&self) -> Arc<Catalog> {
         let catalog = self.route.catalogs.get(Era::Legacy, self.session.hello().catalog_key);
-        catalog.fill_from_session(self.session, self.route).await;
+        catalog.fill_from_session(self.session, self.route, self.timer.trace()).await;
         catalog
     }
 
@@ -273,13 +273,14 @@ impl LegacyRequest<'_> {
     }
 
     async fn attempt(&self, server: &ServerState, body: Bytes, deadline: Instant) -> Result<Reply, GatewayError> {
+        let (timeouts, trace) = (&self.route.timeouts, self.timer.trace());
         let binding = self.session.binding(&server.name);
-        let upstream = binding.session(self.route, server).await?;
-        let answer = match upstream.call(body.clone(), &self.route.timeouts).await {
+        let upstream = binding.session(self.route, server, trace).await?;
+        let answer = match upstream.call_for(trace, 1, body.clone(), timeouts).await {
             Err(error) if error.kind == Kind::SessionLost => {
                 binding.forget(&upstream);
-                let reopened = binding.session(self.route, server).await?;
-                reopened.call(body, &self.route.timeouts).await?
+                let reopened = binding.session(self.route, server, trace).await?;
+                reopened.call_for(trace, 2, body, timeouts).await?
             }
             answer => answer?,
         };
@@ -367,7 +368,7 @@ pub(crate) fn open_servers(session: &Arc<Session>, route: &Arc<RouteState>) {
         let (session, route) = (Arc::clone(session), Arc::clone(route));
         tokio::spawn(async move {
             let Some(server) = route.servers.get(index) else { return };
-            if let Err(error) = session.binding(&server.name).session(&route, server).await {
+            if let Err(error) = session.binding(&server.name).session(&route, server, None).await {
                 tracing::info!(route = %route.id(), server = %server.name, %error, "a server could not be opened for a session");
             }
         });

@@ -137,7 +137,7 @@ impl ModernRequest<'_> {
     pub(crate) async fn catalog(&self) -> Arc<Catalog> {
         let key = self.route.catalogs.key(self.facts.version, self.capabilities());
         let catalog = self.route.catalogs.get(Era::Modern, key);
-        catalog.serve_modern(self.route, || self.client()).await;
+        catalog.serve_modern(self.route, || self.client(), self.timer.trace()).await;
         catalog
     }
 
@@ -168,6 +168,7 @@ impl ModernRequest<'_> {
             method: self.headers.get(headers::METHOD).cloned().unwrap_or_else(|| encode_value(self.envelope.method())),
             name,
             extra: parameters.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            trace: self.timer.trace().cloned(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::gateway::mcp::version::Version;
 use crate::gateway::session::inbound;
 use crate::gateway::session::live::Session;
 use crate::gateway::state::{RouteState, ServerState};
+use crate::gateway::trace::Link;
 use crate::gateway::upstream::{Introduction, ModernCall, UpstreamSession};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -32,9 +33,15 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// A way to ask a server, in the era of the client that wants to know.
 pub(super) enum Asker<'a> {
     /// Within a client's session.
-    Legacy { client: &'a Arc<Session>, server: &'a str, session: &'a Arc<UpstreamSession> },
+    Legacy {
+        client: &'a Arc<Session>,
+        server: &'a str,
+        session: &'a Arc<UpstreamSession>,
+        /// The place in a trace of the request that waits for it.
+        trace: Option<&'a Arc<Link>>,
+    },
     /// With a request of its own, whose `_meta` is this JSON.
-    Modern { server: &'a ServerState, version: Version, meta: &'a str },
+    Modern { server: &'a ServerState, version: Version, meta: &'a str, trace: Option<&'a Arc<Link>> },
 }
 
 /// Everything a server offers.
@@ -106,12 +113,12 @@ impl Asker<'_> {
         let id = format!("\"gateway-list-{}\"", NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let deadline = Instant::now() + Duration::from_millis(route.timeouts.response_ms);
         let answer = match self {
-            Self::Legacy { session, .. } => {
+            Self::Legacy { session, trace, .. } => {
                 let params = params.map(|params| format!("{{{params}}}"));
                 let body = message::request(&id, method, params.as_deref());
-                session.call(body, &route.timeouts).await?
+                session.call_for(*trace, 1, body, &route.timeouts).await?
             }
-            Self::Modern { server, version, meta } => {
+            Self::Modern { server, version, meta, trace } => {
                 let params = params.map_or_else(String::new, |params| format!("{params},"));
                 let body = message::request(&id, method, Some(&format!(r#"{{{params}"_meta":{meta}}}"#)));
                 let call = ModernCall {
@@ -120,6 +127,7 @@ impl Asker<'_> {
                     method: encode_value(method),
                     name: None,
                     extra: Vec::new(),
+                    trace: trace.cloned(),
                 };
                 server.group.call(&call, &route.timeouts).await?.1
             }

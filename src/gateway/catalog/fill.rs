@@ -9,6 +9,7 @@ use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::version::Version;
 use crate::gateway::session::live::Session;
 use crate::gateway::state::RouteState;
+use crate::gateway::trace::Link;
 use crate::gateway::upstream::UpstreamSession;
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -33,31 +34,39 @@ enum Source<'a> {
     Modern(&'a ModernClient),
 }
 
+/// The place in a trace of the request that waits for a list, if there is one.
+type Trace<'a> = Option<&'a Arc<Link>>;
+
 impl Source<'_> {
-    async fn ask(&self, route: &RouteState, server: usize) -> Result<Offer, GatewayError> {
+    async fn ask(&self, route: &RouteState, server: usize, trace: Trace<'_>) -> Result<Offer, GatewayError> {
         match self {
-            Self::Session(session) => ask_in_session(session, route, server).await,
-            Self::Modern(client) => ask_modern(route, server, client).await,
+            Self::Session(session) => ask_in_session(session, route, server, trace).await,
+            Self::Modern(client) => ask_modern(route, server, client, trace).await,
         }
     }
 }
 
 impl Catalog {
     /// Fills the catalogue from a session's servers, if nobody has yet. A server that does not answer in time is left out.
-    pub(crate) async fn fill_from_session(&self, session: &Arc<Session>, route: &Arc<RouteState>) {
-        self.fill(route, &Source::Session(session)).await;
+    pub(crate) async fn fill_from_session(&self, session: &Arc<Session>, route: &Arc<RouteState>, trace: Trace<'_>) {
+        self.fill(route, &Source::Session(session), trace).await;
     }
 
     /// Fills the catalogue for a kind of modern client, if nobody has yet, and renews in the background what went stale.
-    pub(crate) async fn serve_modern(self: &Arc<Self>, route: &Arc<RouteState>, client: impl Fn() -> ModernClient) {
+    pub(crate) async fn serve_modern(
+        self: &Arc<Self>,
+        route: &Arc<RouteState>,
+        client: impl Fn() -> ModernClient,
+        trace: Trace<'_>,
+    ) {
         if self.is_filled() {
             return self.renew_modern(route, client);
         }
         let client = client();
-        self.fill(route, &Source::Modern(&client)).await;
+        self.fill(route, &Source::Modern(&client), trace).await;
     }
 
-    async fn fill(&self, route: &RouteState, source: &Source<'_>) {
+    async fn fill(&self, route: &RouteState, source: &Source<'_>, trace: Trace<'_>) {
         if self.is_filled() {
             return;
         }
@@ -67,7 +76,7 @@ impl Catalog {
         }
         let patience = Duration::from_millis(route.timeouts.request_ms);
         let asked: Vec<_> =
-            (0..route.servers.len()).map(|server| timeout(patience, source.ask(route, server))).collect();
+            (0..route.servers.len()).map(|server| timeout(patience, source.ask(route, server, trace))).collect();
         for (server, outcome) in join_all(asked).await.into_iter().enumerate() {
             let outcome = outcome.unwrap_or_else(|_| Err(too_late()));
             count(route, server, &outcome);
@@ -86,7 +95,8 @@ impl Catalog {
         session: &Arc<UpstreamSession>,
     ) {
         let Some(state) = route.servers.get(server) else { return };
-        self.refresh(route, server, kind, &Asker::Legacy { client, server: &state.name, session }).await;
+        let asker = Asker::Legacy { client, server: &state.name, session, trace: None };
+        self.refresh(route, server, kind, &asker).await;
     }
 
     /// Reads one list of a modern server again.
@@ -98,7 +108,7 @@ impl Catalog {
         client: &ModernClient,
     ) {
         let Some(state) = route.servers.get(server) else { return };
-        let asker = Asker::Modern { server: state, version: client.version, meta: &client.meta };
+        let asker = Asker::Modern { server: state, version: client.version, meta: &client.meta, trace: None };
         self.refresh(route, server, kind, &asker).await;
     }
 
@@ -123,7 +133,7 @@ impl Catalog {
         for server in self.due() {
             let (catalog, session, route) = (Arc::clone(self), Arc::clone(session), Arc::clone(route));
             tokio::spawn(async move {
-                let outcome = ask_in_session(&session, &route, server).await;
+                let outcome = ask_in_session(&session, &route, server, None).await;
                 count(&route, server, &outcome);
                 let listed = outcome.is_ok();
                 catalog.learn(&route, server, outcome);
@@ -138,7 +148,7 @@ impl Catalog {
         for server in self.due() {
             let (catalog, route, client) = (Arc::clone(self), Arc::clone(route), client());
             tokio::spawn(async move {
-                let outcome = ask_modern(&route, server, &client).await;
+                let outcome = ask_modern(&route, server, &client, None).await;
                 count(&route, server, &outcome);
                 catalog.learn(&route, server, outcome);
             });
@@ -152,16 +162,27 @@ pub(super) fn fresh_until(offer: &Offer) -> Option<Instant> {
     Some(Instant::now() + Duration::from_millis(ttl_ms).max(MIN_RENEWAL))
 }
 
-async fn ask_in_session(session: &Arc<Session>, route: &RouteState, server: usize) -> Result<Offer, GatewayError> {
+async fn ask_in_session(
+    session: &Arc<Session>,
+    route: &RouteState,
+    server: usize,
+    trace: Trace<'_>,
+) -> Result<Offer, GatewayError> {
     let state = route.servers.get(server).ok_or_else(too_late)?;
-    let upstream =
-        session.binding(&state.name).session(route, state).await.map_err(|error| in_legacy_era(error, &state.name))?;
-    offer(route, &Asker::Legacy { client: session, server: &state.name, session: &upstream }, &state.name).await
+    let opened = session.binding(&state.name).session(route, state, trace).await;
+    let upstream = opened.map_err(|error| in_legacy_era(error, &state.name))?;
+    let asker = Asker::Legacy { client: session, server: &state.name, session: &upstream, trace };
+    offer(route, &asker, &state.name).await
 }
 
-async fn ask_modern(route: &RouteState, server: usize, client: &ModernClient) -> Result<Offer, GatewayError> {
+async fn ask_modern(
+    route: &RouteState,
+    server: usize,
+    client: &ModernClient,
+    trace: Trace<'_>,
+) -> Result<Offer, GatewayError> {
     let state = route.servers.get(server).ok_or_else(too_late)?;
-    let asker = Asker::Modern { server: state, version: client.version, meta: &client.meta };
+    let asker = Asker::Modern { server: state, version: client.version, meta: &client.meta, trace };
     offer(route, &asker, &state.name).await
 }
 

@@ -110,6 +110,7 @@ pub(crate) fn generation(listeners: &[&str]) -> Generation {
         timeouts: Timeouts::default(),
         drain: Drain { min_duration_ms: 0, timeout_ms: 1000 },
         limits: Limits::default(),
+        tracing: None,
     };
     Generation {
         snapshot,

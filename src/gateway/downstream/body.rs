@@ -120,6 +120,14 @@ impl InFlight {
         }
     }
 
+    /// This answer went out whole.
+    pub(crate) fn answered(&mut self, answer: &[u8]) {
+        self.call = None;
+        if let Some(timer) = self.timer.take() {
+            timer.answered(answer);
+        }
+    }
+
     /// The answer ended in an error.
     pub(crate) fn failed(&mut self, kind: Kind) {
         self.call = None;

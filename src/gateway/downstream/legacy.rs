@@ -22,6 +22,7 @@ use crate::gateway::session::live::{Hello, Session};
 use crate::gateway::session::log::EventLog;
 use crate::gateway::session::seal::Claims;
 use crate::gateway::state::{Gateway, RouteState, Running, edited};
+use crate::gateway::trace::Link;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderValue, Response, StatusCode};
@@ -48,7 +49,7 @@ pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelop
         Ok(()) if envelope.method() == "initialize" => initialize(inbound, body, envelope).await,
         Ok(()) => in_session(inbound, body, envelope).await,
     };
-    answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, envelope.id(), &error))
+    answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, Some(envelope), &error))
 }
 
 /// Answers a batch: each request's answer is an event of one stream.
@@ -74,15 +75,16 @@ async fn batch(inbound: &Inbound<'_>, body: &Bytes) -> Result<Response<ResponseB
         messages.iter().any(|message| decoded(message).is_ok_and(|envelope| envelope.kind() == MessageKind::Request));
     if !asks {
         for message in &messages {
-            answer_on(inbound.route, &session, message, session.unsolicited()).await;
+            answer_on(inbound.route, &session, None, message, session.unsolicited()).await;
         }
         return Ok(respond::accepted());
     }
     let log = session.open_stream();
     let reader = log.read();
-    let route = Arc::clone(inbound.route);
+    let (route, origin) = (Arc::clone(inbound.route), inbound.origin());
     tokio::spawn(async move {
-        let answers: Vec<_> = messages.iter().map(|message| answer_on(&route, &session, message, &log)).collect();
+        let answer = |message| answer_on(&route, &session, origin.as_ref(), message, &log);
+        let answers: Vec<_> = messages.iter().map(answer).collect();
         join_all(answers).await;
         session.finish_stream(&log);
     });
@@ -144,8 +146,10 @@ async fn initialize(
     if let Some(response) = Box::pin(begin_elsewhere(&parcel)).await {
         return Ok(response);
     }
-    let timer = inbound.route.metrics.start(MethodClass::of("initialize"));
-    let begun = begin(inbound.gateway, inbound.running, inbound.route, body, envelope, EventLog::new(0)).await;
+    let span = inbound.origin().map(|origin| origin.begin(envelope, None));
+    let timer = inbound.route.metrics.start(MethodClass::of("initialize")).traced(span);
+    let beginning = Beginning { running: inbound.running, route: inbound.route, body, envelope, trace: timer.trace() };
+    let begun = begin(inbound.gateway, &beginning, EventLog::new(0)).await;
     let (session, result) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -162,15 +166,23 @@ async fn initialize(
     Ok(answer)
 }
 
+/// A request for a session.
+pub(crate) struct Beginning<'a> {
+    pub(crate) running: &'a Arc<Running>,
+    pub(crate) route: &'a Arc<RouteState>,
+    pub(crate) body: &'a Bytes,
+    pub(crate) envelope: &'a Envelope<'a>,
+    /// Its place in a trace.
+    pub(crate) trace: Option<&'a Arc<Link>>,
+}
+
 /// Begins a session and yields it with the result of its `initialize`. What servers say unasked goes to `unsolicited`.
 pub(crate) async fn begin(
     gateway: &Arc<Gateway>,
-    running: &Arc<Running>,
-    route: &Arc<RouteState>,
-    body: &Bytes,
-    envelope: &Envelope<'_>,
+    beginning: &Beginning<'_>,
     unsolicited: Arc<EventLog>,
 ) -> Result<(Arc<Session>, String), GatewayError> {
+    let Beginning { running, route, body, envelope, trace } = *beginning;
     let hello = hello(running, route, body, envelope)?;
     let version = hello.version;
     // What another replica needs to go on with the session, if there may be one.
@@ -180,7 +192,7 @@ pub(crate) async fn begin(
     let (session, _) = gateway.admit(session, running.snapshot.limits.sessions as usize)?;
     gateway.metrics.sessions.inc();
     let catalog = route.catalogs.get(Era::Legacy, session.hello().catalog_key);
-    catalog.fill_from_session(&session, route).await;
+    catalog.fill_from_session(&session, route, trace).await;
     if let Some(error) = catalog.required_missing(route) {
         gateway.end_session(session.id());
         return Err(error);
@@ -312,7 +324,8 @@ async fn request(
     id: &str,
 ) -> Response<ResponseBody> {
     let route = inbound.route;
-    let timer = route.metrics.start(MethodClass::of(envelope.method()));
+    let span = inbound.origin().map(|origin| origin.begin(envelope, Some(&session.for_trace())));
+    let timer = route.metrics.start(MethodClass::of(envelope.method())).traced(span);
     let request = LegacyRequest { session, route, body, envelope, id, timer: &timer };
     let handled = match request.handle().await {
         Ok(handled) => handled,
@@ -327,7 +340,7 @@ async fn request(
     match reply {
         // Over HTTP 200 whatever the server's own status: 4xx would mean something else to the client.
         Reply::Message(message) | Reply::Refused { message, .. } => {
-            timer.ok();
+            timer.answered(&message);
             respond::json(message)
         }
         Reply::Large(held, rest) => {

@@ -221,7 +221,8 @@ fn parts(
             continue;
         }
         let body = body(request, &Value::Object(own))?;
-        let call = request.call(body, None);
+        // Of a stream without an end there is no span: it would be told of when it is over.
+        let call = ModernCall { trace: None, ..request.call(body, None) };
         parts.push(Part { server: index, call, edits: AnswerEdits::of_tasks(request.route, server), lists });
     }
     Ok(parts)

@@ -31,9 +31,13 @@ pub(crate) async fn post(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelop
 async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -> Response<ResponseBody> {
     let versions = &inbound.running.versions;
     let id = envelope.id().unwrap_or("null");
-    let timer = inbound.route.metrics.start(MethodClass::of(envelope.method()));
+    let span = inbound.origin().map(|origin| origin.begin(envelope, None));
+    let mut timer = inbound.route.metrics.start(MethodClass::of(envelope.method())).traced(span);
     let facts = match validate_modern(inbound.headers(), envelope, versions) {
-        Ok(facts) => facts,
+        Ok(facts) => {
+            timer.speaks(facts.version.as_str());
+            facts
+        }
         Err(error) => {
             timer.failed(error.kind);
             return respond::error(Era::Modern, Some(id), &error);
@@ -70,12 +74,12 @@ async fn request(inbound: &Inbound<'_>, body: &Bytes, envelope: &Envelope<'_>) -
     };
     match reply {
         Reply::Message(message) => {
-            timer.ok();
+            timer.answered(&message);
             respond::json(message)
         }
         // The server's own status means something to a modern client.
         Reply::Refused { status, message } => {
-            timer.ok();
+            timer.answered(&message);
             respond::json_with_status(status, message)
         }
         Reply::Large(held, rest) => {

@@ -11,14 +11,21 @@ use crate::gateway::metrics::MethodClass;
 use crate::gateway::session::live::Session;
 use crate::gateway::session::log::EventLog;
 use crate::gateway::state::RouteState;
+use crate::gateway::trace::Origin;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Handles one message of a legacy client; a request's answer is written to `log`.
-pub(crate) async fn answer_on(route: &Arc<RouteState>, session: &Arc<Session>, body: &Bytes, log: &Arc<EventLog>) {
+pub(crate) async fn answer_on(
+    route: &Arc<RouteState>,
+    session: &Arc<Session>,
+    origin: Option<&Origin>,
+    body: &Bytes,
+    log: &Arc<EventLog>,
+) {
     let outcome = match decoded(body) {
-        Ok(envelope) => answer(route, session, body, &envelope, log)
+        Ok(envelope) => answer(route, session, origin, body, &envelope, log)
             .await
             .map_err(|error| (envelope.id().map(str::to_owned), error)),
         Err(error) => Err((None, error)),
@@ -33,6 +40,7 @@ pub(crate) async fn answer_on(route: &Arc<RouteState>, session: &Arc<Session>, b
 async fn answer(
     route: &Arc<RouteState>,
     session: &Arc<Session>,
+    origin: Option<&Origin>,
     body: &Bytes,
     envelope: &Envelope<'_>,
     log: &Arc<EventLog>,
@@ -45,7 +53,8 @@ async fn answer(
         notification(session, route, body, envelope).await;
         return Ok(());
     };
-    let timer = route.metrics.start(MethodClass::of(envelope.method()));
+    let span = origin.map(|origin| origin.begin(envelope, Some(&session.for_trace())));
+    let timer = route.metrics.start(MethodClass::of(envelope.method())).traced(span);
     let request = LegacyRequest { session, route, body, envelope, id, timer: &timer };
     let Handled { reply, from } = match request.handle().await {
         Ok(handled) => handled,
@@ -59,7 +68,7 @@ async fn answer(
     match (reply, from) {
         (Reply::Message(message) | Reply::Refused { message, .. }, _) => {
             log.write(&message).await;
-            timer.ok();
+            timer.answered(&message);
         }
         (Reply::Large(held, rest), from) => {
             let deadline = from.as_ref().map_or_else(Instant::now, |from| from.deadline);

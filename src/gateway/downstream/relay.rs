@@ -110,13 +110,16 @@ async fn relay(call: &mut LegacyCall, stream: &mut EventStream, log: &Arc<EventL
 }
 
 /// Passes one message on; true when it was the answer.
-async fn pass(call: &LegacyCall, message: &Bytes, log: &Arc<EventLog>) -> Result<bool, GatewayError> {
+async fn pass(call: &mut LegacyCall, message: &Bytes, log: &Arc<EventLog>) -> Result<bool, GatewayError> {
     let envelope =
         envelope::decode(message).map_err(|error| bad_answer(format!("the server's answer is malformed: {error}")))?;
     if matches!(envelope.kind(), MessageKind::Response { .. }) {
         let ours = envelope.id().is_some_and(|id| same_id(id, &call.id));
         if ours {
             log.write(message).await;
+            if let Some(timer) = call.timer.take() {
+                timer.answered(message);
+            }
         }
         return Ok(ours);
     }
@@ -280,7 +283,7 @@ impl EventRelay {
                 self.ready.push_back(sse_write::event(None, Some("message"), &message));
                 if answer {
                     self.ended = true;
-                    self.in_flight.ok();
+                    self.in_flight.answered(&message);
                 }
             }
             Err(error) => self.fail(&error),

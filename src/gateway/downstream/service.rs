@@ -5,7 +5,7 @@ use super::{legacy, modern, respond, sse_transport};
 use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::listener::body::read_body;
 use crate::gateway::listener::{ConnectionInfo, Handler};
-use crate::gateway::mcp::envelope::{self, DecodeError, Envelope};
+use crate::gateway::mcp::envelope::{self, DecodeError, Envelope, Kind as MessageKind};
 use crate::gateway::mcp::headers::{PROTOCOL_VERSION, SESSION_ID};
 use crate::gateway::mcp::modern as modern_protocol;
 use crate::gateway::mcp::version::{Era, Version};
@@ -13,6 +13,7 @@ use crate::gateway::metrics::MethodClass;
 use crate::gateway::peers::Hop;
 use crate::gateway::router::RequestFacts;
 use crate::gateway::state::{Gateway, RouteState, Running};
+use crate::gateway::trace::Origin;
 use crate::ir::snapshot::Access;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -41,6 +42,11 @@ pub(crate) struct Inbound<'a> {
 impl Inbound<'_> {
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Where the request comes from, if it may have to be traced.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.running.tracer.as_ref().map(|tracer| Origin::new(tracer, self.client, self.headers()))
     }
 
     /// A header's value, if it is there and visible ASCII.
@@ -141,15 +147,18 @@ async fn get(inbound: &Inbound<'_>) -> Response<ResponseBody> {
     respond::method_not_allowed(METHODS)
 }
 
-/// An error answer that is counted.
+/// An error answer that is counted, to this message if it could be read.
 pub(crate) fn refused(
     inbound: &Inbound<'_>,
     era: Era,
-    id: Option<&str>,
+    envelope: Option<&Envelope<'_>>,
     error: &GatewayError,
 ) -> Response<ResponseBody> {
-    inbound.route.metrics.start(MethodClass::of("")).failed(error.kind);
-    respond::error(era, id, error)
+    let timer = inbound.route.metrics.start(MethodClass::of(""));
+    let request = envelope.filter(|envelope| envelope.kind() == MessageKind::Request);
+    let span = request.and_then(|request| Some(inbound.origin()?.begin(request, None)));
+    timer.traced(span).failed(error.kind);
+    respond::error(era, envelope.and_then(Envelope::id), error)
 }
 
 /// Whether a header names a revision of the modern era.

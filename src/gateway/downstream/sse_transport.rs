@@ -4,7 +4,7 @@
 //! The session ends with its stream.
 
 use super::body::{LogBody, ResponseBody};
-use super::legacy::{begin, sealed_id};
+use super::legacy::{Beginning, begin, sealed_id};
 use super::multiplex::answer_on;
 use super::respond;
 use super::service::{Inbound, decoded, refused};
@@ -12,6 +12,7 @@ use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::envelope::Envelope;
 use crate::gateway::mcp::version::{Era, Version};
 use crate::gateway::mcp::{message, sse_write};
+use crate::gateway::metrics::MethodClass;
 use crate::gateway::peers::forward::Parcel;
 use crate::gateway::peers::place::place_stream;
 use crate::gateway::session::inbound::session_gone;
@@ -120,7 +121,7 @@ pub(crate) async fn post(
         Some(channel) => take(inbound, &channel, body, envelope).map(|()| respond::accepted()),
         None => place_stream(&Parcel { inbound, body, id: None, repeatable: false }, id).await,
     };
-    answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, envelope.id(), &error))
+    answer.unwrap_or_else(|error| refused(inbound, Era::Legacy, Some(envelope), &error))
 }
 
 fn take(
@@ -133,11 +134,11 @@ fn take(
     if channel.route != *inbound.route.id() {
         return Err(session_gone());
     }
-    let (route, body) = (Arc::clone(inbound.route), body.clone());
+    let (route, body, origin) = (Arc::clone(inbound.route), body.clone(), inbound.origin());
     if let Some(session) = channel.session.get() {
         session.touch();
         let session = Arc::clone(session);
-        tokio::spawn(async move { answer_on(&route, &session, &body, &channel.log).await });
+        tokio::spawn(async move { answer_on(&route, &session, origin.as_ref(), &body, &channel.log).await });
         return Ok(());
     }
     if envelope.method() != "initialize" {
@@ -147,16 +148,23 @@ fn take(
     tokio::spawn(async move {
         let Ok(envelope) = decoded(&body) else { return };
         let id = envelope.id().unwrap_or("null");
-        let answer = match begin(&gateway, &running, &route, &body, &envelope, Arc::clone(&channel.log)).await {
+        let span = origin.map(|origin| origin.begin(&envelope, None));
+        let timer = route.metrics.start(MethodClass::of("initialize")).traced(span);
+        let (body, envelope, trace) = (&body, &envelope, timer.trace());
+        let beginning = Beginning { running: &running, route: &route, body, envelope, trace };
+        match begin(&gateway, &beginning, Arc::clone(&channel.log)).await {
             Ok((session, result)) => {
                 if channel.session.set(Arc::clone(&session)).is_err() || channel.log.is_finished() {
                     gateway.end_session(session.id());
                 }
-                message::result(id, &result)
+                channel.log.write(&message::result(id, &result)).await;
+                timer.ok();
             }
-            Err(error) => message::error(Some(id), &error),
-        };
-        channel.log.write(&answer).await;
+            Err(error) => {
+                channel.log.write(&message::error(Some(id), &error)).await;
+                timer.failed(error.kind);
+            }
+        }
     });
     Ok(())
 }

@@ -72,6 +72,7 @@ fn generation(listeners: Vec<Listener>) -> Generation {
             header_bytes: 8192,
             ..Limits::default()
         },
+        tracing: None,
     };
     Generation { snapshot, credentials: Credentials::default() }
 }

@@ -2,7 +2,9 @@
 
 use super::{Metrics, OK, Outcome};
 use crate::gateway::error::Kind;
+use crate::gateway::trace::{ClientSpan, Ending, Link, Outbound, Traced};
 use crate::ir::ids::ObjectId;
+use bytes::Bytes;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -35,7 +37,7 @@ impl BackendMetrics {
     /// Starts to time one attempt.
     pub fn start(self: &Arc<Self>) -> AttemptTimer {
         self.in_flight.inc();
-        AttemptTimer { backend: Arc::clone(self), started: Instant::now(), ended: false }
+        AttemptTimer { backend: Arc::clone(self), started: Instant::now(), span: None, ended: false }
     }
 
     /// Counts a handshake that no client asked for.
@@ -65,12 +67,37 @@ impl BackendMetrics {
 pub struct AttemptTimer {
     backend: Arc<BackendMetrics>,
     started: Instant,
+    /// The same for whoever reads traces.
+    span: Option<Box<ClientSpan>>,
     ended: bool,
 }
 
 impl AttemptTimer {
+    /// Traces the attempt, if what it is made for is traced. Yields the request as it goes out.
+    pub(crate) fn traced<'a>(
+        &mut self,
+        trace: Option<&Arc<Link>>,
+        body: Bytes,
+        outbound: impl FnOnce() -> Outbound<'a>,
+    ) -> Traced {
+        let Some(trace) = trace else { return body.into() };
+        let (span, traced) = trace.attempt(body, &outbound());
+        self.span = span;
+        traced
+    }
+
+    /// A piece of the answer came, or all of it.
+    pub(crate) fn saw(&mut self, piece: &Bytes) {
+        if let Some(span) = &mut self.span {
+            span.saw(piece);
+        }
+    }
+
     /// The server answered, be it with a result or an error of its own.
     pub fn ok(mut self) {
+        if let Some(span) = self.span.take() {
+            span.answered();
+        }
         self.end(Outcome::Ok);
     }
 
@@ -82,6 +109,13 @@ impl AttemptTimer {
     fn end(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
             self.backend.end(self.started, outcome);
+            if let Some(span) = self.span.take() {
+                span.end(match outcome {
+                    Outcome::Ok => Ending::Ok,
+                    Outcome::Failed(kind) => Ending::Failed(kind),
+                    Outcome::Cancelled => Ending::Cancelled,
+                });
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{MethodClass, Metrics, OK, Outcome};
 use crate::gateway::error::Kind;
+use crate::gateway::trace::{Ending, Link, ServerSpan};
 use crate::ir::ids::ObjectId;
 use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -42,7 +43,7 @@ impl ServerMetrics {
     /// Starts to time one client request.
     pub fn start(self: &Arc<Self>, method: MethodClass) -> RequestTimer {
         self.in_flight.inc();
-        RequestTimer { server: Mutex::new(Arc::clone(self)), method, started: Instant::now(), ended: false }
+        RequestTimer { server: Mutex::new(Arc::clone(self)), method, started: Instant::now(), span: None, ended: false }
     }
 
     fn method(&self, method: MethodClass) -> &MethodMetrics {
@@ -74,6 +75,8 @@ pub struct RequestTimer {
     server: Mutex<Arc<ServerMetrics>>,
     method: MethodClass,
     started: Instant,
+    /// The same for whoever reads traces.
+    span: Option<ServerSpan>,
     ended: bool,
 }
 
@@ -86,25 +89,53 @@ impl RequestTimer {
         *current = Arc::clone(server);
     }
 
+    /// Traces the request, if there is a span for it.
+    pub(crate) fn traced(mut self, span: Option<ServerSpan>) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// The request's place in its trace, for what is done to answer it.
+    pub(crate) fn trace(&self) -> Option<&Arc<Link>> {
+        self.span.as_ref().map(ServerSpan::link)
+    }
+
+    /// It has become clear which revision the request is written in.
+    pub(crate) fn speaks(&mut self, version: &str) {
+        if let Some(span) = &mut self.span {
+            span.speaks(version);
+        }
+    }
+
     /// The answer went out whole, be it a result or an MCP server's own error.
     pub fn ok(mut self) {
-        self.end(Outcome::Ok);
+        self.end(Outcome::Ok, Ending::Ok);
+    }
+
+    /// This answer, which is a result or an MCP server's own error, went out whole.
+    pub(crate) fn answered(mut self, answer: &[u8]) {
+        let ending = self.span.as_ref().map_or(Ending::Ok, |span| span.look_at(answer));
+        self.end(Outcome::Ok, ending);
     }
 
     /// The gateway answered with an error of this kind.
     pub fn failed(mut self, kind: Kind) {
-        self.end(Outcome::Failed(kind));
+        self.end(Outcome::Failed(kind), Ending::Failed(kind));
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Outcome, ending: Ending) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.server.lock().end(self.method, self.started, outcome);
+            let server = self.server.lock();
+            server.end(self.method, self.started, outcome);
+            if let Some(span) = self.span.take() {
+                span.end(ending, &server.route, &server.server);
+            }
         }
     }
 }
 
 impl Drop for RequestTimer {
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        self.end(Outcome::Cancelled, Ending::Cancelled);
     }
 }

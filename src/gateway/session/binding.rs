@@ -6,6 +6,7 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::splice::json_string;
 use crate::gateway::state::{RouteState, ServerState};
+use crate::gateway::trace::Link;
 use crate::gateway::upstream::{Released, SessionSink, UpstreamSession};
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
@@ -46,11 +47,12 @@ impl Binding {
         self.open.load_full().filter(|session| !session.is_lost() && server.group.contains(session))
     }
 
-    /// The server's session, opened if it has to be.
+    /// The server's session, opened if it has to be, for what has this place in a trace.
     pub(crate) async fn session(
         &self,
         route: &RouteState,
         server: &ServerState,
+        trace: Option<&Arc<Link>>,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
         if let Some(session) = self.current(server) {
             return Ok(session);
@@ -62,8 +64,8 @@ impl Binding {
         let Some(client) = self.client.upgrade().filter(|client| !client.is_closed()) else {
             return Err(inbound::session_gone());
         };
-        let sink = Inbox { key: Some(key(client.id(), &self.server)), ..self.inbox() };
-        let session = server.group.open_session(&client.hello().params, Arc::new(sink), &route.timeouts).await?;
+        let sink = Arc::new(Inbox { key: Some(key(client.id(), &self.server)), ..self.inbox() });
+        let session = server.group.open_session(&client.hello().params, sink, &route.timeouts, trace).await?;
         self.repeat(&client, &session, route).await;
         let previous = self.open.swap(Some(Arc::clone(&session)));
         if let Some(previous) = previous {

@@ -8,6 +8,7 @@ use crate::gateway::error::{GatewayError, Kind};
 use crate::gateway::mcp::message;
 use crate::gateway::mcp::version::{Era, Version};
 use crate::gateway::state::{Gateway, RouteState};
+use crate::gateway::trace::InSession;
 use crate::ir::ids::ObjectId;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -132,6 +133,11 @@ impl Session {
             moving: watch::Sender::new(false),
             former: Mutex::default(),
         })
+    }
+
+    /// As its requests' spans name it.
+    pub(crate) fn for_trace(&self) -> InSession<'_> {
+        InSession { id: &self.id, version: self.hello.version.as_str() }
     }
 
     pub(crate) fn id(&self) -> &str {

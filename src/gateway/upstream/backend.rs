@@ -1,7 +1,9 @@
 //! One backend of a generation: its endpoints, its credentials, and the two ways to talk to it.
 
 use super::super::error::{GatewayError, Kind};
-use super::super::metrics::BackendMetrics;
+use super::super::mcp::version::Era;
+use super::super::metrics::{AttemptTimer, BackendMetrics};
+use super::super::trace::{Link, Outbound, Traced};
 use super::answer::{self, Answer};
 use super::clients::Clients;
 use super::endpoint::EndpointClient;
@@ -19,7 +21,7 @@ use crate::ir::channel::BackendReport;
 use crate::ir::ids::ObjectId;
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::{Backend, Endpoint, EnvValue, Limits, Target, Timeouts, Transport};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -47,6 +49,17 @@ pub struct Upstream {
     metrics: Arc<BackendMetrics>,
     seen: Seen,
     knowledge: Arc<Knowledge>,
+}
+
+/// One of several attempts at the same thing.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    /// Whose turn it is among the endpoints.
+    pub(super) turn: usize,
+    /// From 1 on.
+    pub(super) number: u32,
+    /// The place in a trace of what it is made for.
+    pub(super) trace: Option<&'a Arc<Link>>,
 }
 
 /// What became known of a backend by talking to it.
@@ -187,19 +200,20 @@ impl Upstream {
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
-        self.open_session_at(self.next_turn(), initialize_params, sink, timeouts).await
+        let attempt = Attempt { turn: self.next_turn(), number: 1, trace: None };
+        self.open_session_at(attempt, initialize_params, sink, timeouts).await
     }
 
-    /// As [`open_session`](Self::open_session), with the endpoint whose turn it is.
+    /// As [`open_session`](Self::open_session), in one of several attempts.
     pub(super) async fn open_session_at(
         &self,
-        turn: usize,
+        attempt: Attempt<'_>,
         initialize_params: &[u8],
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
-        let timer = self.metrics.start();
-        match self.handshake(turn, initialize_params, sink, timeouts).await {
+        let mut timer = self.metrics.start();
+        match self.handshake(attempt, &mut timer, initialize_params, sink, timeouts).await {
             Ok(session) => {
                 timer.ok();
                 self.remember(&session);
@@ -217,13 +231,16 @@ impl Upstream {
 
     async fn handshake(
         &self,
-        turn: usize,
+        attempt: Attempt<'_>,
+        timer: &mut AttemptTimer,
         initialize_params: &[u8],
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
-        let endpoint = self.endpoint(turn)?;
+        let endpoint = self.endpoint(attempt.turn)?;
         let request = initialize::request(initialize_params)?;
+        let request =
+            timer.traced(attempt.trace, request, || self.outbound(&endpoint, Era::Legacy, None, attempt.number));
         let timeouts = &self.patience(timeouts);
         let (transport, initialized) = if self.speaks_http_sse() {
             let (session, initialized) = HttpSse::open(&endpoint, request, sink, timeouts).await?;
@@ -271,18 +288,29 @@ impl Upstream {
 
     /// Sends one call of the modern era: no session, no handshake.
     pub async fn call(&self, call: &ModernCall, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
-        self.call_at(self.next_turn(), call, timeouts).await
+        let attempt = Attempt { turn: self.next_turn(), number: 1, trace: call.trace.as_ref() };
+        self.call_at(attempt, call, timeouts).await
     }
 
-    /// As [`call`](Self::call), with the endpoint whose turn it is.
+    /// As [`call`](Self::call), in one of several attempts.
     pub(super) async fn call_at(
         &self,
-        turn: usize,
+        attempt: Attempt<'_>,
         call: &ModernCall,
         timeouts: &Timeouts,
     ) -> Result<Answer, GatewayError> {
-        let timer = self.metrics.start();
-        let answer = self.post(turn, call, timeouts).await.map_err(|error| self.noted(error));
+        let mut timer = self.metrics.start();
+        let answer = match self.endpoint(attempt.turn) {
+            Err(error) => Err(error),
+            Ok(endpoint) => {
+                let request = timer.traced(attempt.trace, call.body.clone(), || {
+                    let version = call.protocol_version.to_str().ok();
+                    self.outbound(&endpoint, Era::Modern, version, attempt.number)
+                });
+                self.post(&endpoint, call, request, timeouts).await
+            }
+        };
+        let answer = answer.map_err(|error| self.noted(error));
         if let Ok(Answer::Json(_) | Answer::Events(_)) = answer {
             self.knowledge.answered();
         }
@@ -292,10 +320,22 @@ impl Upstream {
         timed(answer, timer)
     }
 
+    fn outbound<'a>(
+        &'a self,
+        endpoint: &'a EndpointClient,
+        era: Era,
+        version: Option<&'a str>,
+        number: u32,
+    ) -> Outbound<'a> {
+        Outbound { backend: &self.id, address: endpoint.address(), era, version, number }
+    }
+
+    /// Sends `request`, which is the body of `call`, with what goes with it.
     pub(super) async fn post(
         &self,
-        turn: usize,
+        endpoint: &EndpointClient,
         call: &ModernCall,
+        request: Traced,
         timeouts: &Timeouts,
     ) -> Result<Answer, GatewayError> {
         if self.speaks_http_sse() {
@@ -304,8 +344,7 @@ impl Upstream {
                 format!("backend {} speaks HTTP+SSE, which has no modern era", self.id),
             ));
         }
-        let endpoint = self.endpoint(turn)?;
-        let mut request = endpoint.post.request(Method::POST, call.body.clone());
+        let mut request = endpoint.post.post(&request);
         add_headers(request.headers_mut(), call);
         let purpose = if call.is_subscription() { Use::Stream } else { Use::Call };
         let (head, body) = endpoint.exchange(request, timeouts, purpose).await?;

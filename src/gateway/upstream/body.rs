@@ -116,9 +116,12 @@ impl JsonBody {
     /// Reads the whole message, at most `max` bytes.
     pub async fn collect(self, max: usize) -> Result<Bytes, GatewayError> {
         let collected = self.body.collect(max).await;
-        if let Some(timer) = self.timer {
+        if let Some(mut timer) = self.timer {
             match &collected {
-                Ok(_) => timer.ok(),
+                Ok(whole) => {
+                    timer.saw(whole);
+                    timer.ok();
+                }
                 Err(error) => timer.failed(error.kind),
             }
         }
@@ -143,10 +146,10 @@ impl http_body::Body for JsonBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let data = ready!(self.body.poll_data(cx));
-        if let Some(Err(error)) = &data
-            && let Some(timer) = self.timer.take()
-        {
-            timer.failed(error.kind);
+        match &data {
+            Some(Ok(piece)) => self.timer.iter_mut().for_each(|timer| timer.saw(piece)),
+            Some(Err(error)) => self.timer.take().into_iter().for_each(|timer| timer.failed(error.kind)),
+            None => {}
         }
         self.note_end();
         Poll::Ready(data.map(|data| data.map(Frame::data)))

@@ -1,6 +1,7 @@
 //! One endpoint of a backend: its pool, and the parts of a request that never change, built once.
 
 use super::super::error::{GatewayError, Kind};
+use super::super::trace::Traced;
 use super::body::Body;
 use super::pool::{Answering, Pool, Use};
 use crate::ir::ids::ObjectId;
@@ -35,6 +36,13 @@ impl Template {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().clone_from(&self.headers);
+        request
+    }
+
+    /// The request that brings a message.
+    pub(super) fn post(&self, message: &Traced) -> Request<Full<Bytes>> {
+        let mut request = self.request(Method::POST, message.body.clone());
+        message.add_to(request.headers_mut());
         request
     }
 }

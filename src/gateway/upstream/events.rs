@@ -216,7 +216,10 @@ impl HttpEvents {
 
     fn end(&mut self, failure: Option<Kind>) {
         self.state = State::Ended;
-        if let Some(timer) = self.timer.take() {
+        if let Some(mut timer) = self.timer.take() {
+            if let Last::Message(answer) = &self.last {
+                timer.saw(answer);
+            }
             match failure {
                 None => timer.ok(),
                 Some(kind) => timer.failed(kind),

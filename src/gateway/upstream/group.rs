@@ -1,6 +1,8 @@
 //! The interchangeable backends of one server: priority tiers, weights, and the next attempt when one fails.
 
 use super::super::error::{GatewayError, Kind, Retry};
+use super::super::trace::Link;
+use super::backend::Attempt;
 use super::select::{Selector, Tried};
 use super::session::Released;
 use super::{Answer, ModernCall, SessionSink, Upstream, UpstreamSession};
@@ -88,19 +90,20 @@ impl Group {
 
     /// Opens a legacy session on the first backend that takes one. With our shims, that is the same pod for a client's session
     /// from whichever replica, as long as the pods stay: the process that serves the session is there.
-    pub async fn open_session(
+    pub(crate) async fn open_session(
         &self,
         initialize_params: &[u8],
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
+        trace: Option<&Arc<Link>>,
     ) -> Result<Arc<UpstreamSession>, GatewayError> {
-        let mut attempts = Attempts::new(self);
+        let mut attempts = Attempts::new(self, trace);
         if let Some(turn) = sink.session_key().filter(|_| self.backends().any(|backend| backend.is_shim())).map(turn_of)
         {
             attempts.turn = turn;
         }
-        while let Some((upstream, turn)) = attempts.next().await {
-            match upstream.open_session_at(turn, initialize_params, Arc::clone(&sink), timeouts).await {
+        while let Some((upstream, attempt)) = attempts.next().await {
+            match upstream.open_session_at(attempt, initialize_params, Arc::clone(&sink), timeouts).await {
                 Ok(session) => return Ok(session),
                 Err(error) => attempts.failed(upstream, error)?,
             }
@@ -121,9 +124,9 @@ impl Group {
 
     /// Sends one modern call, and says which upstream answered it.
     pub async fn call(&self, call: &ModernCall, timeouts: &Timeouts) -> Result<(Arc<Upstream>, Answer), GatewayError> {
-        let mut attempts = Attempts::new(self);
-        while let Some((upstream, turn)) = attempts.next().await {
-            match upstream.call_at(turn, call, timeouts).await {
+        let mut attempts = Attempts::new(self, call.trace.as_ref());
+        while let Some((upstream, attempt)) = attempts.next().await {
+            match upstream.call_at(attempt, call, timeouts).await {
                 Ok(answer) => return Ok((Arc::clone(upstream), answer)),
                 Err(error) => attempts.failed(upstream, error)?,
             }
@@ -158,12 +161,15 @@ struct Attempts<'a> {
     backoff: Duration,
     tried: Tried,
     last: Option<GatewayError>,
+    /// The place in a trace of what they are made for.
+    trace: Option<&'a Arc<Link>>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(group: &'a Group) -> Self {
+    fn new(group: &'a Group, trace: Option<&'a Arc<Link>>) -> Self {
         Self {
             group,
+            trace,
             turn: group.turn.fetch_add(1, Ordering::Relaxed),
             backoff: Duration::from_millis(group.failover.backoff_ms),
             tried: Tried::default(),
@@ -173,7 +179,7 @@ impl<'a> Attempts<'a> {
 
     /// The upstream to try next, after the wait that follows a failure, and whose turn it is among its endpoints: every
     /// attempt is one turn further, so that the endpoints of one backend follow each other.
-    async fn next(&mut self) -> Option<(&'a Arc<Upstream>, usize)> {
+    async fn next(&mut self) -> Option<(&'a Arc<Upstream>, Attempt<'a>)> {
         let attempts = self.group.failover.attempts.max(1) as usize;
         let tiers = &self.group.tiers;
         let endpoints = |tier: usize, backend: usize| tiers[tier][backend].endpoints();
@@ -184,7 +190,9 @@ impl<'a> Attempts<'a> {
             upstream.metrics().retries.inc();
             self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
         }
-        Some((upstream, self.turn.wrapping_add(self.tried.len())))
+        let (turn, number) =
+            (self.turn.wrapping_add(self.tried.len()), u32::try_from(self.tried.len()).unwrap_or(u32::MAX));
+        Some((upstream, Attempt { turn, number, trace: self.trace }))
     }
 
     /// Takes note of a failure; one that must not be repeated is the end.

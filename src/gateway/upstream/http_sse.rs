@@ -4,6 +4,7 @@
 use super::super::error::{GatewayError, Kind};
 use super::super::mcp::sse::{Decoder, Item};
 use super::super::metrics::AttemptTimer;
+use super::super::trace::Traced;
 use super::answer::{self, Answer, Media};
 use super::body::Body;
 use super::endpoint::{EndpointClient, Template};
@@ -65,7 +66,7 @@ impl HttpSse {
     /// Opens the stream, learns where to send messages, and does the handshake.
     pub(super) async fn open(
         endpoint: &Arc<EndpointClient>,
-        initialize: Bytes,
+        initialize: Traced,
         sink: Arc<dyn SessionSink>,
         timeouts: &Timeouts,
     ) -> Result<(Arc<Self>, Initialized), GatewayError> {
@@ -126,9 +127,9 @@ impl HttpSse {
     }
 
     /// Sends a request; its answer comes on the session's stream.
-    pub(super) async fn call(self: &Arc<Self>, body: Bytes, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
-        let registration = self.register(&body)?;
-        match self.post(body, timeouts).await? {
+    pub(super) async fn call(self: &Arc<Self>, request: Traced, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+        let registration = self.register(&request.body)?;
+        match self.post(request, timeouts).await? {
             // Taken; or answered at once by a server that is not of this revision, and answers on the stream all the same.
             Answer::Accepted | Answer::Json(_) | Answer::Events(_) => {
                 Ok(Answer::Events(EventStream::from_queue(registration)))
@@ -139,18 +140,18 @@ impl HttpSse {
 
     /// Sends a notification or a response.
     pub(super) async fn notify(&self, body: Bytes) -> Result<(), GatewayError> {
-        match self.post(body, &self.timeouts).await? {
+        match self.post(body.into(), &self.timeouts).await? {
             Answer::Rejected { status, .. } => Err(answer::http_status(self.endpoint.backend(), status)),
             Answer::Accepted | Answer::Json(_) | Answer::Events(_) => Ok(()),
         }
     }
 
-    async fn post(&self, body: Bytes, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+    async fn post(&self, message: Traced, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
         let backend = self.endpoint.backend();
         if self.is_lost() {
             return Err(answer::session_lost(backend));
         }
-        let request = self.post.request(Method::POST, body);
+        let request = self.post.post(&message);
         let (head, body) = self.endpoint.exchange(request, timeouts, Use::Call).await?;
         if head.status.is_success() {
             // Whatever it says in words ("Accepted", as text), the answer is on the stream.
@@ -233,7 +234,8 @@ impl Registration {
     }
 
     fn end(&mut self, failure: Option<Kind>) {
-        if let Some(timer) = self.timer.take() {
+        if let Some(mut timer) = self.timer.take() {
+            timer.saw(&self.last);
             match failure {
                 None => timer.ok(),
                 Some(kind) => timer.failed(kind),

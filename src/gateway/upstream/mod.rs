@@ -9,6 +9,7 @@ mod answer;
 mod backend;
 mod body;
 mod clients;
+mod collector;
 mod connection;
 mod dial;
 mod endpoint;
@@ -36,16 +37,20 @@ mod tests;
 pub use answer::Answer;
 pub use backend::{Upstream, UpstreamStats};
 pub use body::JsonBody;
+pub(crate) use collector::CollectorDialer;
 pub use events::EventStream;
 pub use group::Group;
 pub(crate) use knowledge::Introduction;
 pub(crate) use peer::{PeerConnections, watchful};
 pub(crate) use session::Released;
 pub use session::UpstreamSession;
+pub(crate) use stream::Stream;
 
 use super::error::GatewayError;
+use super::trace::Link;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where messages go that a server sends outside of any call's answer: on its GET stream, on its HTTP+SSE stream without a
@@ -91,6 +96,8 @@ pub struct ModernCall {
     pub name: Option<HeaderValue>,
     /// `Mcp-Param-*` and the like. They never replace a header of the gateway's own.
     pub extra: Vec<(HeaderName, HeaderValue)>,
+    /// The place in a trace that it is made for.
+    pub(crate) trace: Option<Arc<Link>>,
 }
 
 impl ModernCall {

@@ -1,7 +1,9 @@
 //! A legacy session with one server, over either HTTP transport.
 
 use super::super::error::GatewayError;
+use super::super::mcp::version::Era;
 use super::super::metrics::{AttemptTimer, BackendMetrics};
+use super::super::trace::{Link, Outbound};
 use super::answer::Answer;
 use super::endpoint::EndpointClient;
 use super::http_sse::HttpSse;
@@ -60,10 +62,28 @@ impl UpstreamSession {
 
     /// Sends a request, its id included. Over HTTP+SSE ids must be unique among the session's calls in flight.
     pub async fn call(&self, body: Bytes, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
-        let timer = self.metrics.start();
+        self.call_for(None, 1, body, timeouts).await
+    }
+
+    /// As [`call`](Self::call), as this attempt at what has this place in a trace.
+    pub(crate) async fn call_for(
+        &self,
+        trace: Option<&Arc<Link>>,
+        number: u32,
+        body: Bytes,
+        timeouts: &Timeouts,
+    ) -> Result<Answer, GatewayError> {
+        let mut timer = self.metrics.start();
+        let request = timer.traced(trace, body, || Outbound {
+            backend: &self.backend,
+            address: self.endpoint().address(),
+            era: Era::Legacy,
+            version: Some(&self.initialized.version),
+            number,
+        });
         let answer = match &self.transport {
-            Transport::Streamable { session, .. } => session.call(body, timeouts).await,
-            Transport::HttpSse(session) => session.call(body, timeouts).await,
+            Transport::Streamable { session, .. } => session.call(request, timeouts).await,
+            Transport::HttpSse(session) => session.call(request, timeouts).await,
         };
         match &answer {
             Ok(_) => self.knowledge.answered(),
@@ -146,11 +166,14 @@ impl UpstreamSession {
 }
 
 /// Lets an attempt's timer run on until its answer has ended.
-pub(super) fn timed(answer: Result<Answer, GatewayError>, timer: AttemptTimer) -> Result<Answer, GatewayError> {
+pub(super) fn timed(answer: Result<Answer, GatewayError>, mut timer: AttemptTimer) -> Result<Answer, GatewayError> {
     match answer {
         Ok(Answer::Json(body)) => Ok(Answer::Json(body.timed(timer))),
         Ok(Answer::Events(stream)) => Ok(Answer::Events(stream.timed(timer))),
         Ok(answer @ (Answer::Rejected { .. } | Answer::Accepted)) => {
+            if let Answer::Rejected { body, .. } = &answer {
+                timer.saw(body);
+            }
             timer.ok();
             Ok(answer)
         }

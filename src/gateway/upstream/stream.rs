@@ -1,5 +1,6 @@
 //! The byte streams a connection can run over.
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 /// An open byte stream to a server. An enum rather than a trait object: reads and writes are direct calls.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// To a child process behind the shim, within this process.
@@ -24,6 +25,12 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
             Self::Memory(_) => None,
         }
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::error::{GatewayError, Kind};
 use super::super::mcp::headers::GATEWAY_SESSION;
+use super::super::trace::Traced;
 use super::answer::{self, Answer, Media};
 use super::body::Body;
 use super::endpoint::{EndpointClient, Template};
@@ -40,13 +41,13 @@ impl Streamable {
     /// Sends `initialize` and `notifications/initialized`. `key`: for our shim, whose session it is.
     pub(super) async fn open(
         endpoint: &Arc<EndpointClient>,
-        initialize: Bytes,
+        initialize: Traced,
         key: Option<&str>,
         sink: &dyn super::SessionSink,
         timeouts: &Timeouts,
     ) -> Result<(Arc<Self>, Initialized), GatewayError> {
         let backend = endpoint.backend();
-        let mut request = endpoint.post.request(Method::POST, initialize);
+        let mut request = endpoint.post.post(&initialize);
         if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
             request.headers_mut().insert(GATEWAY_SESSION, key);
         }
@@ -93,9 +94,9 @@ impl Streamable {
     }
 
     /// Sends a request.
-    pub(super) async fn call(self: &Arc<Self>, body: Bytes, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
+    pub(super) async fn call(self: &Arc<Self>, message: Traced, timeouts: &Timeouts) -> Result<Answer, GatewayError> {
         let backend = self.endpoint.backend();
-        let request = self.post.request(Method::POST, body);
+        let request = self.post.post(&message);
         let exchanged = self.endpoint.exchange(request, timeouts, Use::Call).await;
         let (head, body) = exchanged.map_err(|error| self.gone_or(error)).inspect_err(|error| self.note(error))?;
         let answer = answer::read(backend, &head, body, timeouts, self.has_id, |body| {
@@ -106,7 +107,7 @@ impl Streamable {
 
     /// Sends a notification or a response.
     pub(super) async fn notify(self: &Arc<Self>, body: Bytes) -> Result<(), GatewayError> {
-        match self.call(body, &self.timeouts).await? {
+        match self.call(body.into(), &self.timeouts).await? {
             // A few servers answer notifications with a body. There is nothing in it to wait for.
             Answer::Accepted | Answer::Json(_) | Answer::Events(_) => Ok(()),
             Answer::Rejected { status, .. } => Err(answer::http_status(self.endpoint.backend(), status)),

@@ -155,8 +155,10 @@ impl Upstream {
             method: encode_value(method),
             name: None,
             extra: Vec::new(),
+            trace: None,
         };
-        let answer = self.post(turn, &call, &TIMEOUTS).await?;
+        let endpoint = self.endpoint(turn)?;
+        let answer = self.post(&endpoint, &call, call.body.clone().into(), &TIMEOUTS).await?;
         self.result(method, answer).await
     }
 
@@ -209,7 +211,7 @@ impl Session {
         let params = serde_json::json!({
             "protocolVersion": Version::LATEST_LEGACY.as_str(), "capabilities": {}, "clientInfo": client_info(),
         });
-        let request = initialize::request(params.to_string().as_bytes())?;
+        let request = initialize::request(params.to_string().as_bytes())?.into();
         if over_sse {
             let (session, initialized) = HttpSse::open(endpoint, request, Arc::new(Deaf), &TIMEOUTS).await?;
             Ok((Self::HttpSse(session), initialized))
@@ -223,8 +225,8 @@ impl Session {
         let params = cursor.map(|cursor| serde_json::json!({"cursor": cursor}).to_string());
         let body = message::request("1", method, params.as_deref());
         let answer = match self {
-            Self::Streamable(session) => session.call(body, &TIMEOUTS).await?,
-            Self::HttpSse(session) => session.call(body, &TIMEOUTS).await?,
+            Self::Streamable(session) => session.call(body.into(), &TIMEOUTS).await?,
+            Self::HttpSse(session) => session.call(body.into(), &TIMEOUTS).await?,
         };
         upstream.result(method, answer).await
     }

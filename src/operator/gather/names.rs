@@ -24,6 +24,9 @@ pub(super) fn referenced(inputs: &Inputs) -> Referenced {
         for reference in certificates.flat_map(|tls| &tls.certificate_refs) {
             named.secrets.insert(ObjectId::new(&id.namespace, &reference.name));
         }
+        for header in gateway.spec.telemetry.otlp.iter().flat_map(|otlp| &otlp.headers) {
+            named.secret(&id.namespace, &header.value_from.secret_key_ref.name);
+        }
     }
     for (id, backend) in &inputs.backends {
         named.of_backend(id, &backend.spec);
@@ -91,7 +94,9 @@ mod tests {
 apiVersion: gateway.mcp-operator.dev/v1alpha1
 kind: MCPGateway
 metadata: {name: gw, namespace: a}
-spec: {listeners: [{name: x, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: tls}]}}]}
+spec:
+  listeners: [{name: x, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: tls}]}}]
+  telemetry: {otlp: {endpoint: http://otel:4317, headers: [{name: x, valueFrom: {secretKeyRef: {name: otel, key: k}}}]}}
 ---
 apiVersion: gateway.mcp-operator.dev/v1alpha1
 kind: MCPBackend
@@ -114,9 +119,9 @@ spec:
 ";
         let found = referenced(&manifests::inputs(text));
         let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        assert_eq!(names(&found.secrets), "a/tls b/all b/ca b/env b/mcpbe-run b/token");
+        assert_eq!(names(&found.secrets), "a/otel a/tls b/all b/ca b/env b/mcpbe-run b/token");
         assert_eq!(names(&found.config_maps), "b/more b/settings");
         assert_eq!(names(&found.services), "b/mcpbe-hosted b/mcpbe-run");
-        assert_eq!(found.data().len(), 8);
+        assert_eq!(found.data().len(), 9);
     }
 }

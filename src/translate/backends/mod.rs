@@ -11,10 +11,9 @@ use super::facts::{Facts, Mode};
 use super::inputs::Inputs;
 use super::matches::is_header_name;
 use super::problem::Problem;
-use super::{infra, tenancy};
+use super::{infra, secrets, tenancy};
 use crate::api::backend::{BackendAuthType, HttpServer, RemoteServer, ServerRef, ServiceServer, StdioServer};
 use crate::api::common::{SecretKeySelector, Transport};
-use crate::api::conditions::Reason;
 use crate::api::{McpBackend, McpBackendSpec};
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::infra::BackendInfra;
@@ -188,21 +187,6 @@ fn is_the_gateways_own(name: &str) -> bool {
 impl Candidate<'_> {
     /// The place of a secret value, if the Secret and its key exist.
     fn secret(&self, field: &str, reference: &SecretKeySelector) -> Result<SecretKey, Problem> {
-        let key = SecretKey::new(&self.id.namespace, &reference.name, &reference.key);
-        let known = self.facts.secrets.get(&key.secret);
-        if known.is_some_and(|secret| secret.keys.contains_key(&key.key)) {
-            return Ok(key);
-        }
-        let SecretKeySelector { name, key } = reference;
-        let message = match (self.mode, known) {
-            (Mode::Laptop(_), _) => {
-                format!(
-                    "{field}: there is no cluster to read Secret {name} from; give it by --secret {name}.{key}=@FILE or {name}.{key}=$VARIABLE"
-                )
-            }
-            (Mode::Cluster(_), None) => format!("{field}: Secret {name} does not exist in this namespace; create it"),
-            (Mode::Cluster(_), Some(_)) => format!("{field}: Secret {name} has no key {key}; add it"),
-        };
-        Err(Problem::new(Reason::SecretNotFound, message))
+        secrets::key(field, self.id, reference, self.mode, self.facts)
     }
 }

@@ -1,10 +1,11 @@
-//! What a gateway's pods connect to: the servers in its snapshot.
+//! What a gateway's pods connect to: the servers in its snapshot, and the collector of its spans.
 
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::Destination;
 use crate::ir::snapshot::{Endpoint, Snapshot, Target};
 use crate::translate::backends::{CheckedBackend, Variant, variant};
 use crate::translate::naming::SHIM_PORT;
+use crate::translate::telemetry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that whoever serves `snapshot` calls. `ready` are the addresses of its backends that are known.
@@ -21,7 +22,8 @@ pub(in crate::translate) fn of_snapshot(
         let Some(Ok(variant)) = backends.get(id).map(|backend| variant(backend.spec)) else { return BTreeSet::new() };
         of_backend(id, variant, endpoints, ready.get(id))
     };
-    snapshot.backends.iter().flat_map(one).collect()
+    let collector = snapshot.tracing.as_ref().and_then(|tracing| telemetry::destination(&snapshot.gateway, tracing));
+    snapshot.backends.iter().flat_map(one).chain(collector).collect()
 }
 
 fn of_backend(

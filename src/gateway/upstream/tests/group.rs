@@ -46,7 +46,7 @@ async fn a_refused_connection_moves_the_call_to_the_next_tier() {
 async fn a_session_opens_on_the_backend_that_takes_it() {
     let backup = TestServer::start(|seen| handshake(seen).unwrap()).await;
     let group = group(&[&[("primary", 1, closed_port().await)], &[("backup", 1, backup.address)]], 3);
-    let session = group.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS).await.unwrap();
+    let session = group.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS, None).await.unwrap();
     assert_eq!(session.backend().name, "backup");
     assert!(group.contains(&session));
     let other = self::group(&[&[("backup", 1, backup.address)]], 1);
@@ -164,7 +164,7 @@ fn the_futures_are_send() {
     fn assert_send<T: Send>(_: T) {}
     fn check(group: &Group, upstream: &Arc<Upstream>, session: &super::super::UpstreamSession, call: &ModernCall) {
         assert_send(group.call(call, &TIMEOUTS));
-        assert_send(group.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS));
+        assert_send(group.open_session(PARAMS, Arc::<Inbox>::default(), &TIMEOUTS, None));
         assert_send(upstream.call(call, &TIMEOUTS));
         assert_send(session.call(Bytes::new(), &TIMEOUTS));
         assert_send(session.notify(Bytes::new()));

@@ -246,6 +246,7 @@ pub(super) fn call(text: &'static str) -> ModernCall {
         method: HeaderValue::from_static("tools/call"),
         name: Some(HeaderValue::from_static("add")),
         extra: Vec::new(),
+        trace: None,
     }
 }
 
