@@ -45,9 +45,21 @@ pub(super) fn of_pods(
 }
 
 fn slices(service: &ObjectId, caches: &Caches) -> Vec<Arc<EndpointSlice>> {
-    caches
+    let slices = caches
         .endpoint_slices
-        .in_namespace(&service.namespace, |slice| slice.labels().get(SERVICE_NAME) == Some(&service.name))
+        .in_namespace(&service.namespace, |slice| slice.labels().get(SERVICE_NAME) == Some(&service.name));
+    of_one_family(slices, caches.services.get(service).as_deref())
+}
+
+/// With two IP families each pod is in two slices, by each of its addresses. It is one endpoint all the same: it has one health and
+/// one load. The Service's first family counts, where there is anything of it.
+fn of_one_family(mut slices: Vec<Arc<EndpointSlice>>, service: Option<&Service>) -> Vec<Arc<EndpointSlice>> {
+    let families = service.and_then(|service| service.spec.as_ref()?.ip_families.as_ref());
+    let first = families.and_then(|families| families.first()).map_or("IPv4", String::as_str);
+    if slices.iter().any(|slice| slice.address_type == first) {
+        slices.retain(|slice| slice.address_type == first);
+    }
+    slices
 }
 
 fn facts_of(service: &Service, slices: &[Arc<EndpointSlice>]) -> facts::Service {
@@ -87,6 +99,26 @@ fn ready(slice: &EndpointSlice) -> BTreeSet<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_with_addresses_of_two_families_is_one_endpoint() {
+        let slice = |family: &str| -> Arc<EndpointSlice> {
+            let slice = json!({"metadata": {"name": family}, "addressType": family, "endpoints": []});
+            Arc::new(serde_json::from_value(slice).unwrap())
+        };
+        let service = |families: &[&str]| -> Service {
+            serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"ipFamilies": families}})).unwrap()
+        };
+        let kept = |slices: &[&str], families: &[&str]| -> Vec<String> {
+            let slices = slices.iter().map(|family| slice(family)).collect();
+            let kept = of_one_family(slices, Some(&service(families)));
+            kept.iter().map(|slice| slice.address_type.clone()).collect()
+        };
+        assert_eq!(kept(&["IPv4", "IPv6", "IPv4"], &["IPv4", "IPv6"]), ["IPv4", "IPv4"]);
+        assert_eq!(kept(&["IPv4", "IPv6"], &["IPv6", "IPv4"]), ["IPv6"]);
+        assert_eq!(kept(&["IPv6"], &["IPv4"]), ["IPv6"], "written by hand");
+        assert_eq!(kept(&["IPv4", "IPv6"], &[]), ["IPv4"]);
+    }
 
     #[test]
     fn only_ready_addresses_of_the_named_port_count() {
