@@ -18,7 +18,7 @@ pub(super) fn broken(backend: &ObjectId, broken: &Broken) -> GatewayError {
             } else if error.is_parse() || is_bad_framing(error) {
                 GatewayError::new(
                     Kind::BadAnswer,
-                    format!("backend {backend} answered with something that is not HTTP"),
+                    format!("backend {backend} answered with something that is not HTTP; it may speak TLS"),
                 )
             } else {
                 reset(backend)
