@@ -13,6 +13,8 @@ pub mod generation;
 pub mod http;
 pub mod mcp;
 pub mod notifier;
+#[cfg(feature = "operator")]
+pub mod objects;
 pub mod process;
 pub mod replicas;
 pub mod upstream;

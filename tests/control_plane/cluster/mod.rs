@@ -8,6 +8,7 @@
 
 mod programs;
 
+use crate::support::objects::install_stand_in;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -18,7 +19,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
 use mcp_gateway_operator::api::API_VERSION;
 use programs::{API_SERVER, CONTROLLER_MANAGER, ETCD, Programs};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -171,22 +172,7 @@ impl ControlPlane {
 
     /// Installs a kind of others, whose objects may be anything.
     pub async fn install(&self, kind: &str, group: &str, version: &str, plural: &str) {
-        let name = format!("{plural}.{group}");
-        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {
-                "name": name,
-                "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
-            },
-            "spec": {
-                "group": group, "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
-            },
-        });
-        let crds: Api<CustomResourceDefinition> = Api::all(self.client());
-        crds.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&definition)).await.unwrap();
+        install_stand_in(&self.client(), kind, group, version, plural).await;
         let client = self.client();
         self.until("the kind is served", async || {
             let served = client.list_api_group_resources(&format!("{group}/{version}")).await.ok()?;
@@ -226,10 +212,8 @@ impl ControlPlane {
                 if let Some(answer) = ask().await {
                     return answer;
                 }
-                for program in [ETCD, API_SERVER, CONTROLLER_MANAGER] {
-                    if let Some(failure) = self.programs.as_ref().and_then(|programs| programs.failure(program)) {
-                        panic!("{what}: {failure}");
-                    }
+                if let Some(failure) = self.failure() {
+                    panic!("{what}: {failure}");
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -238,6 +222,12 @@ impl ControlPlane {
             panic!("{what}: not within {PATIENCE:?}");
         };
         answer
+    }
+
+    /// Why a program of it ended, if one did.
+    pub fn failure(&self) -> Option<String> {
+        let programs = self.programs.as_ref()?;
+        [ETCD, API_SERVER, CONTROLLER_MANAGER].into_iter().find_map(|program| programs.failure(program))
     }
 
     fn programs(&self) -> &Programs {
