@@ -4,6 +4,7 @@
 
 mod http;
 mod orphans;
+mod processes;
 mod server;
 
 use std::{
@@ -28,6 +29,9 @@ struct Args {
     /// Do nothing at all for so long, then start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     start_after: Option<Duration>,
+    /// Take so many MiB of memory before serving
+    #[arg(long, value_name = "MIB")]
+    allocate: Option<usize>,
     /// Speak something that is no MCP: prose over stdio, a web page over HTTP
     #[arg(long)]
     no_mcp: bool,
@@ -64,6 +68,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(time) = args.start_after {
         tokio::time::sleep(time).await;
+    }
+    if let Some(mebibytes) = args.allocate {
+        server::take(mebibytes);
     }
     match args.http {
         Some(address) => http::serve(address, &args.path, args.no_mcp, args.self_signed).await?,

@@ -1,4 +1,4 @@
-//! The tools. No result but the one of `pid` matters; what the process does, does.
+//! The tools. No result but those of `pid` and `processes` matters; what the process does, does.
 
 use std::{
     io::Write as _,
@@ -15,12 +15,19 @@ use rmcp::{
 };
 use serde::Deserialize;
 
-use crate::orphans;
+use crate::{orphans, processes};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// What `allocate` took: kept until the process ends.
 static TAKEN: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Takes memory for good.
+pub(crate) fn take(mebibytes: usize) {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Step by step, and each byte written: memory that is only asked for is not yet used.
+    taken.extend((0..mebibytes).map(|_| vec![1; MEBIBYTE]));
+}
 
 #[derive(Clone)]
 pub(crate) struct Misbehaving;
@@ -69,6 +76,11 @@ impl Misbehaving {
     #[tool(description = "Tells the id of this process", annotations(read_only_hint = true))]
     fn pid(&self) -> String {
         process::id().to_string()
+    }
+
+    #[tool(description = "Tells which processes there are, as JSON", annotations(read_only_hint = true))]
+    fn processes(&self) -> Result<String, String> {
+        processes::all().map_err(|error| error.to_string())
     }
 
     #[tool(description = "Dies of SIGABRT, without an answer")]
@@ -120,9 +132,7 @@ impl Misbehaving {
 
     #[tool(description = "Takes memory for good")]
     fn allocate(&self, Parameters(Allocate { mebibytes }): Parameters<Allocate>) -> String {
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Step by step, and each byte written: memory that is only asked for is not yet used.
-        taken.extend((0..mebibytes).map(|_| vec![1; MEBIBYTE]));
+        take(mebibytes);
         format!("took {mebibytes} MiB")
     }
 
