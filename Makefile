@@ -65,6 +65,15 @@ else
 	@$(SUITE) control-plane-scale scripts/in-netns.sh cargo test --locked --test control-plane -- scale:: --nocapture
 endif
 
+.PHONY: e2e
+e2e: build ## Install the chart on a whole cluster of this machine's own (or of KUBECONFIG) and try everything on it
+	@$(SUITE) test-tools tests/tools/install.sh
+	@$(SUITE) cluster-tools scripts/cluster-tools.sh node
+	@$(SUITE) images scripts/images.sh --fast
+	@$(SUITE) test-images tests/images/build.sh
+	@$(SUITE) e2e-build cargo test --locked --test e2e --no-run
+	@$(SUITE) e2e scripts/e2e.sh
+
 .PHONY: bench-smoke
 bench-smoke: build # One short round on the development build: proves that the benchmark runs and that answers are right
 	@$(SUITE) bench-smoke target/debug/examples/bench run --quick --gateway target/debug/mcp-gateway --out target/bench-smoke
@@ -99,6 +108,10 @@ cluster-up: ## Start a Kubernetes of one node in namespaces of its own (needs ro
 .PHONY: cluster-down
 cluster-down: ## End it and leave nothing behind
 	@scripts/cluster.sh down
+
+.PHONY: demo
+demo: ## From nothing to a tool called through a gateway in a cluster; prints what to try next
+	@scripts/demo.sh
 
 # --- speed -----------------------------------------------------------------------------------------------------------
 
