@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Looks at an operator from beside it.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Where the operator tells whether it is ready, like <http://mcp-operator.mcp-system:8080/readyz>
+    /// Where the operator tells whether it is ready: the URL of /readyz on its health port
     #[arg(long, value_name = "URL", value_parser = plain_http)]
     health: Uri,
     /// Namespace that the operator looks after; may be given several times [default: the whole cluster]

@@ -23,7 +23,7 @@ pub struct OperateArgs {
     /// Let a serverRef name no kind at all
     #[arg(long, conflicts_with = "server_kinds")]
     no_server_kinds: bool,
-    /// Leave Gateway API alone: no gateway is exposed by an `HTTPRoute`
+    /// Leave Gateway API alone: no gateway is exposed by a route of it
     #[arg(long)]
     no_gateway_api: bool,
     /// Namespace whose pods may scrape the gateways' metrics; may be given several times [default: none]
