@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// Labels that Prometheus adds, or the chart's PodMonitor.
+/// Labels that Prometheus adds, or the chart's `PodMonitor`.
 const OF_TARGETS: [&str; 4] = ["namespace", "pod", "gateway", "le"];
 
 const RUNBOOK: &str = "https://github.com/mcp-gateway-operator/mcp-gateway-operator/blob/main/docs/operations.md#";
@@ -99,9 +99,9 @@ fn scrapes_go_where_metrics_are() {
     }
     let gateway = endpoint("PodMonitor", "podMetricsEndpoints");
     assert_eq!((text(&gateway, "/port"), text(&gateway, "/path")), ("admin", "/metrics"));
-    let namespaced = objects(Some("namespaced"));
-    let namespaces = &of_kind(&namespaced, "PodMonitor")[0]["spec"]["namespaceSelector"];
-    assert_eq!(*namespaces, json!({"matchNames": ["team-a", "team-b"]}));
+    let single = objects(Some("namespaced"));
+    let selector = &of_kind(&single, "PodMonitor")[0]["spec"]["namespaceSelector"];
+    assert_eq!(*selector, json!({"matchNames": ["team-a", "team-b"]}));
 }
 
 #[test]

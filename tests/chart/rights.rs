@@ -10,15 +10,13 @@ type Rights = BTreeSet<(String, String, String)>;
 #[test]
 fn single_namespaces_need_the_same_rights_but_for_namespaces() {
     let cluster = objects(None);
-    let namespaced = objects(Some("namespaced"));
+    let single = objects(Some("namespaced"));
     let mut expected = rights(named(&cluster, "ClusterRole", "mcp-operator"));
     for verb in ["list", "watch"] {
         assert!(expected.remove(&(String::new(), "namespaces".to_owned(), verb.to_owned())));
     }
-    let roles: Vec<&Value> = of_kind(&namespaced, "Role")
-        .into_iter()
-        .filter(|role| text(role, "/metadata/name") == "mcp-operator")
-        .collect();
+    let roles: Vec<&Value> =
+        of_kind(&single, "Role").into_iter().filter(|role| text(role, "/metadata/name") == "mcp-operator").collect();
     let namespaces: Vec<&str> = roles.iter().map(|role| text(role, "/metadata/namespace")).collect();
     assert_eq!(namespaces, ["team-a", "team-b"]);
     for role in roles {
@@ -76,11 +74,11 @@ fn the_lease_is_one_that_the_chart_owns() {
         let lease = named(&objects, "Lease", "mcp-operator");
         assert_eq!(lease.get("spec"), None, "an upgrade would take the lease from its holder");
         let role = named(&objects, "Role", "mcp-operator-lease");
-        let rule = json!([{
+        let only = json!([{
             "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
             "resourceNames": ["mcp-operator"], "verbs": ["get", "update"],
         }]);
-        assert_eq!(role["rules"], rule);
+        assert_eq!(role["rules"], only);
     }
 }
 

@@ -1,6 +1,9 @@
 //! The values of the chart, with their defaults: `values.yaml`, `values.schema.json` and the table of the chart's README are made of these
 //! types and their comments.
 
+// The comments are read in YAML, as plain text.
+#![expect(clippy::doc_markdown)]
+
 use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration, TopologySpreadConstraint};
 use mcp_gateway_operator::operator::DEFAULT_GATEWAY_IMAGE;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
