@@ -63,22 +63,20 @@ impl Fleet {
         links.map(|(pod, link)| (pod.clone(), link.state())).collect()
     }
 
-    /// Whether every pod serves this generation.
-    pub(super) fn all_serve(&self, gateway: &ObjectId, generation: &str) -> bool {
-        let serves =
-            |state: ChannelState| matches!(state, ChannelState::Reached(report) if report.generation == generation);
-        self.states(gateway).into_values().all(serves)
+    /// Whether each of so many pods serves this generation.
+    pub(super) fn all_serve(&self, gateway: &ObjectId, pods: usize, generation: &str) -> bool {
+        let crews = self.crews.lock();
+        let Some(crew) = crews.get(gateway) else { return pods == 0 };
+        let serves = |link: &Link| link.report().is_some_and(|report| report.generation == generation);
+        crew.links.len() == pods && crew.links.values().all(serves)
     }
 
     /// The highest revision of those pods that were given a later one than this by somebody else, and so take nothing from us.
     pub(super) fn outdone(&self, gateway: &ObjectId, generation: &str, revision: u64) -> Option<u64> {
-        let later = |state: ChannelState| match state {
-            ChannelState::Reached(report) => {
-                (report.generation != generation && report.revision > revision).then_some(report.revision)
-            }
-            ChannelState::Connecting | ChannelState::Failed(_) => None,
-        };
-        self.states(gateway).into_values().filter_map(later).max()
+        let crews = self.crews.lock();
+        let reports = crews.get(gateway)?.links.values().filter_map(Link::report);
+        let later = reports.filter(|report| report.generation != generation && report.revision > revision);
+        later.map(|report| report.revision).max()
     }
 }
 

@@ -1,7 +1,9 @@
 //! What can come in the way of applying an object: a mistake to tell the user about, or something that passes.
 
+use crate::api::conditions::cut;
 use crate::ir::ids::ObjectId;
 use crate::operator::client::ApiError;
+use kube::core::Status;
 
 /// The longest text of the API server that is passed on, in bytes.
 const MAX_TEXT: usize = 512;
@@ -82,17 +84,16 @@ impl Problem {
 impl ApplyError {
     pub(in crate::operator) fn from_api(error: ApiError, kind: &str, id: &ObjectId) -> Self {
         let (kind, name) = (kind.to_owned(), id.name.clone());
+        let told = |status: &Status| cut(status.message.clone(), MAX_TEXT);
         match error.status() {
             // 413 from the API server; the store's own limit, which comes first for small objects, has no code of its own.
             Some(status) if status.code == 413 || is_too_large(&status.message) => {
-                Problem::TooLarge { kind, name, text: cut(&status.message) }.into()
+                Problem::TooLarge { kind, name, text: told(status) }.into()
             }
             Some(status) if status.is_invalid() || status.code == 400 => {
-                Problem::Invalid { kind, name, text: cut(&status.message) }.into()
+                Problem::Invalid { kind, name, text: told(status) }.into()
             }
-            Some(status) if status.is_forbidden() => {
-                Problem::Forbidden { kind, name, text: cut(&status.message) }.into()
-            }
+            Some(status) if status.is_forbidden() => Problem::Forbidden { kind, name, text: told(status) }.into(),
             // A new object that is not forced: someone else's stands in its place.
             Some(status) if status.is_conflict() && status.message.contains("Apply failed") => {
                 Problem::Foreign { kind, name }.into()
@@ -104,9 +105,4 @@ impl ApplyError {
 
 fn is_too_large(message: &str) -> bool {
     message.contains("Too long") || message.contains("request is too large")
-}
-
-fn cut(text: &str) -> String {
-    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_TEXT).last().unwrap_or(0);
-    if text.len() <= MAX_TEXT { text.to_owned() } else { format!("{}…", &text[..end]) }
 }

@@ -85,10 +85,9 @@ struct Step<'a> {
 
 impl Step<'_> {
     async fn take(&self, gateway: &mut Gateway) -> Result<Done, DeployError> {
-        let all_pods_have_them = gateway.made.as_ref().is_some_and(|made| {
-            self.context.fleet.states(self.id).len() == self.pods.len()
-                && self.context.fleet.all_serve(self.id, &made.hash)
-        });
+        let fleet = &self.context.fleet;
+        let all_pods_have_them =
+            gateway.made.as_ref().is_some_and(|made| fleet.all_serve(self.id, self.pods.len(), &made.hash));
         let idle_timeout = i64::try_from(self.snapshot.sessions.idle_timeout_ms).unwrap_or(i64::MAX);
         let keeper = Keeper {
             context: self.context,

@@ -184,7 +184,7 @@ pub(super) fn heard(pods: &[(&str, ChannelState)]) -> SeenGateway {
 }
 
 pub(super) fn reached(report: Report) -> ChannelState {
-    ChannelState::Reached(Box::new(report))
+    ChannelState::Reached(Arc::new(report))
 }
 
 /// What a pod says that serves this generation.

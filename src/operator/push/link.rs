@@ -33,7 +33,7 @@ pub(in crate::operator) enum ChannelState {
     /// Nothing yet.
     Connecting,
     /// It answers, and says this.
-    Reached(Box<Report>),
+    Reached(Arc<Report>),
     /// It does not answer.
     Failed(ChannelError),
 }
@@ -72,6 +72,14 @@ impl Link {
 
     pub(in crate::operator) fn state(&self) -> ChannelState {
         self.state.borrow().clone()
+    }
+
+    /// What the pod reported last, if it answers.
+    pub(in crate::operator) fn report(&self) -> Option<Arc<Report>> {
+        match &*self.state.borrow() {
+            ChannelState::Reached(report) => Some(Arc::clone(report)),
+            ChannelState::Connecting | ChannelState::Failed(_) => None,
+        }
     }
 }
 
@@ -116,7 +124,7 @@ impl<F: Fn(News)> Follower<F> {
             let desired = self.desired.borrow_and_update().clone();
             report = self.bring(&desired, report).await?;
             let after = report.sequence;
-            self.tell(ChannelState::Reached(Box::new(report)));
+            self.tell(ChannelState::Reached(Arc::new(report)));
             let client = self.client(&desired)?;
             let address = self.address;
             tokio::select! {

@@ -149,7 +149,7 @@ impl Test {
     async fn reached(&self, is_it: impl Fn(&Report) -> bool) -> Report {
         let wanted = |state: &ChannelState| matches!(state, ChannelState::Reached(report) if is_it(report));
         match self.until(wanted).await {
-            ChannelState::Reached(report) => *report,
+            ChannelState::Reached(report) => Report::clone(&report),
             other => panic!("{other:?}"),
         }
     }
