@@ -51,10 +51,14 @@ pub(super) fn deployment(
 
 fn template(
     subject: &Subject<'_>,
-    pod: PodSpec,
+    mut pod: PodSpec,
     overlay: Option<PodTemplateSpec>,
     rollout: &Rollout,
 ) -> PodTemplateSpec {
+    for container in pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()) {
+        // The last that a container says before it crashes is told in a status.
+        container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    }
     let spec = PodSpec {
         service_account_name: Some(subject.name.clone()),
         automount_service_account_token: Some(false),

@@ -66,13 +66,13 @@ fn a_message_names_the_pods_and_the_way_out() {
     let cases: [(Vec<Arc<Pod>>, &str); 8] = [
         (
             vec![containers("containerStatuses", &told)],
-            "pod p: container server ended with exit code 127 (the command \"x\" was not found) and is started again; \
-             its log says why: kubectl logs --previous p",
+            "pod p: container server ended with exit code 127: the command \"x\" was not found; it is started again, \
+             and its log says more: kubectl logs --previous p",
         ),
         (
             vec![unschedulable("a"), unschedulable("b")],
             "pods a and b: no node takes it (0/3 nodes are available: 3 Insufficient memory); \
-             add nodes, or ask for less in spec.podTemplate",
+             add nodes, or ask for less",
         ),
         (
             vec![waiting("a", "ErrImagePull", "not found")],
@@ -82,17 +82,17 @@ fn a_message_names_the_pods_and_the_way_out() {
         (
             vec![waiting("a", "CreateContainerConfigError", "secret \"s\" not found")],
             "pod a: a container cannot be created (container gateway: secret \"s\" not found); \
-             create what it names, or correct spec.podTemplate",
+             create what it names, or correct the spec",
         ),
         (
             vec![waiting("a", "CrashLoopBackOff", "back-off 20s")],
-            "pod a: container gateway ended with exit code 2 and is started again; \
-             its log says why: kubectl logs --previous a",
+            "pod a: container gateway ended with exit code 2; it is started again, \
+             and its log says more: kubectl logs --previous a",
         ),
         (
             vec![containers("containerStatuses", &oom)],
-            "pod p: container gateway ended with exit code 137 (OOMKilled) and is started again; \
-             its log says why: kubectl logs --previous p",
+            "pod p: container gateway ended for want of memory (OOMKilled): raise its resources.limits.memory, \
+             or have it use less; it is started again, and its log says more: kubectl logs --previous p",
         ),
         (
             vec![containers("initContainerStatuses", &init)],

@@ -19,6 +19,9 @@ const PULL: &[&str] = &[
 const CREATE: &[&str] =
     &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError"];
 
+/// Why a container ended that used more memory than its limit.
+const OUT_OF_MEMORY: &str = "OOMKilled";
+
 /// Troubles in the order in which they are told: what no waiting will cure comes first.
 const ORDER: &[Reason] = &[
     Reason::ImagePullFailed,
@@ -86,7 +89,7 @@ fn in_container(pod: &Pod, container: &ContainerStatus) -> Option<(Reason, Strin
         return Some((Reason::ContainersNotCreated, format!("container {}: {}", container.name, quote(text))));
     }
     let ended = last_end(container).filter(|_| !container.ready)?;
-    Some((Reason::ContainersCrashing, format!("container {} ended {}", container.name, how(ended))))
+    Some((Reason::ContainersCrashing, format!("container {} {}", container.name, how(ended))))
 }
 
 /// The image and why it does not come. The kubelet goes to and fro between the error and its wait before the next try, and
@@ -116,15 +119,26 @@ fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
 
 /// The exit code, what Kubernetes makes of it, and the termination message: our shim says there why a command does not work.
 fn how(ended: &ContainerStateTerminated) -> String {
-    let reason = ended.reason.as_deref().filter(|reason| !reason.is_empty() && *reason != "Error").map(str::to_owned);
-    let message = ended.message.as_deref().map(quote).filter(|message| !message.is_empty());
-    let details: Vec<String> = reason.into_iter().chain(message).collect();
-    let code = ended.exit_code;
-    if details.is_empty() {
-        format!("with exit code {code}")
-    } else {
-        format!("with exit code {code} ({})", details.join(": "))
+    if ended.reason.as_deref() == Some(OUT_OF_MEMORY) {
+        return "ended for want of memory (OOMKilled): raise its resources.limits.memory, or have it use less"
+            .to_owned();
     }
+    let reason = ended.reason.as_deref().filter(|reason| !reason.is_empty() && *reason != "Error");
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let words = ended.message.as_deref().and_then(last_words).map(|words| format!(": {words}")).unwrap_or_default();
+    format!("ended with exit code {}{reason}{words}", ended.exit_code)
+}
+
+/// The line that tells most of what a container said last. That may be the end of its log: what comes after the error there is where
+/// in the program it happened.
+fn last_words(text: &str) -> Option<String> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    let last = lines.clone().next()?;
+    let tells = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        ["error", "panic", "fatal"].iter().any(|word| line.contains(word))
+    };
+    Some(quote(lines.find(tells).unwrap_or(last)))
 }
 
 /// All that is wrong with some pods: the reason is that of the worst, the message tells of all, by kind.
@@ -148,16 +162,32 @@ fn sentence(reason: Reason, who: &str, first: &str, detail: &str) -> String {
             "{who}: the image cannot be pulled ({detail}); correct its name, or name a pull secret in spec.podTemplate.spec.imagePullSecrets"
         ),
         Reason::ContainersNotCreated => {
-            format!(
-                "{who}: a container cannot be created ({detail}); create what it names, or correct spec.podTemplate"
-            )
+            format!("{who}: a container cannot be created ({detail}); create what it names, or correct the spec")
         }
         Reason::ContainersCrashing => {
-            format!("{who}: {detail} and is started again; its log says why: kubectl logs --previous {first}")
+            format!("{who}: {detail}; it is started again, and its log says more: kubectl logs --previous {first}")
         }
         Reason::PodsNotScheduled => {
-            format!("{who}: no node takes it ({detail}); add nodes, or ask for less in spec.podTemplate")
+            format!("{who}: no node takes it ({detail}); add nodes, or ask for less")
         }
         _ => format!("{who}: not ready yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_tells_most_is_told() {
+        let of = |text: &str| last_words(text);
+        assert_eq!(of(" \n"), None);
+        assert_eq!(of("the command cannot be run: no such file\n").unwrap(), "the command cannot be run: no such file");
+        let python =
+            "Traceback (most recent call last):\n  File \"a.py\", line 1\nModuleNotFoundError: No module named 'b'\n";
+        assert_eq!(of(python).unwrap(), "ModuleNotFoundError: No module named 'b'");
+        let node = "node:internal/modules:1228\n  throw err;\n\nError: Cannot find module '/a'\n    at Module._load\n\nNode.js v22.1.0";
+        assert_eq!(of(node).unwrap(), "Error: Cannot find module '/a'");
+        assert!(of(&"x".repeat(5000)).unwrap().len() <= 300);
     }
 }
