@@ -22,6 +22,14 @@ mod properties;
 mod objects;
 
 #[cfg(feature = "operator")]
+#[path = "golden/reach.rs"]
+mod reach;
+
+#[cfg(feature = "operator")]
+#[path = "golden/paths.rs"]
+mod paths;
+
+#[cfg(feature = "operator")]
 #[path = "golden/overlays.rs"]
 mod overlays;
 

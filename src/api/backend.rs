@@ -2,9 +2,12 @@
 
 use super::common::{AllowedRoutes, SecretKeySelector, Transport, mcp_path};
 use super::duration::Duration;
+use super::egress;
+use super::gateway_settings::NetworkPolicyMode;
 use super::patterns::{DATA_KEY, DNS_SUBDOMAIN, HEADER_TEXT, HTTP_TOKEN, KIND, URL_PATH};
-use super::pod::{EnvFromSource, EnvVar, PodTemplate};
+use super::pod::{EnvFromSource, EnvVar, PodTemplate, Resources, Volume, VolumeMount};
 use super::schema;
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -54,6 +57,9 @@ custom_resource! {
         validation = Rule::new("!has(self.podTemplate) || has(self.stdio) || has(self.http)").message(
             "spec.podTemplate goes with stdio or http: the operator makes no pods for the other servers; remove it"
         ),
+        validation = Rule::new("!has(self.networkPolicy) || has(self.stdio) || has(self.http)").message(
+            "spec.networkPolicy goes with stdio or http: the operator makes no pods for the other servers; remove it"
+        ),
         validation = Rule::new("!has(self.stdio) || self.auth.type == 'None'").message(
             "spec.auth does not apply to stdio: a child process takes its credentials from stdio.env[].valueFrom; remove auth"
         )
@@ -85,6 +91,9 @@ custom_resource! {
         /// Default: those of the backend's own namespace.
         #[serde(default)]
         pub allowed_routes: AllowedRoutes,
+        /// Where the pods may connect to, for stdio and http. Default: to DNS and to public addresses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub network_policy: Option<BackendNetworkPolicy>,
         /// Changes to the generated pods, for stdio and http: labels, annotations and fields of their spec, merged as
         /// kubectl apply merges. It may not set a service account, share the node's namespaces or files, or weaken the
         /// restricted Pod Security Standard.
@@ -94,11 +103,14 @@ custom_resource! {
 }
 
 /// A program that speaks MCP on its standard input and output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.pool) || self.isolation != 'Shared'").message(
         "spec.stdio.pool goes with isolation PerSession or PerRequest: with Shared there is one process; remove pool or change isolation"
+    ),
+    validation = Rule::new("!has(self.volumes) || !self.volumes.exists(volume, volume.name in ['shim', 'token', 'home', 'tmp'])").message(
+        "spec.stdio.volumes[].name may not be shim, token, home or tmp: these are the operator's own volumes; choose another name"
     )
 )]
 pub struct StdioServer {
@@ -124,6 +136,21 @@ pub struct StdioServer {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub env_from: Vec<EnvFromSource>,
+    /// What a pod may use, and what is set aside for it. Not used by `mcp-gateway run`. Default: neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Volumes of the pods: as in core/v1, but for what would reach the node or carry a service account's token.
+    /// Not used by `mcp-gateway run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub volumes: Vec<Volume>,
+    /// Where the server sees them. At /home/mcp, which is HOME, or at /tmp a volume takes the place of the empty
+    /// one that is there. Not used by `mcp-gateway run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["mountPath".into()]))]
+    pub volume_mounts: Vec<VolumeMount>,
     /// The working directory. Default: the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
@@ -174,7 +201,7 @@ impl Default for ProcessPool {
 }
 
 /// An image that serves MCP over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpServer {
     /// The image.
@@ -210,6 +237,39 @@ pub struct HttpServer {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub env_from: Vec<EnvFromSource>,
+    /// What a pod may use, and what is set aside for it. Not used by `mcp-gateway run`. Default: neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Volumes of the pods: as in core/v1, but for what would reach the node or carry a service account's token.
+    /// Not used by `mcp-gateway run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub volumes: Vec<Volume>,
+    /// Where the server sees them. Not used by `mcp-gateway run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["mountPath".into()]))]
+    pub volume_mounts: Vec<VolumeMount>,
+}
+
+/// Where a backend's pods may connect to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.mode == 'Restricted' || !has(self.egress) || self.egress.size() == 0").message(
+        "spec.networkPolicy.egress goes with mode Restricted: with Open the pods may connect to anything; remove egress or change mode"
+    )
+)]
+pub struct BackendNetworkPolicy {
+    /// Restricted: to DNS, to public addresses and to what egress names, each by a NetworkPolicy. Open: to anything. Default:
+    /// Restricted. Into the pods connect only the gateways that call them, in either case.
+    #[serde(default)]
+    pub mode: NetworkPolicyMode,
+    /// What else they may connect to, as in a NetworkPolicy: inside the cluster, at private or link-local addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "egress::rules")]
+    pub egress: Vec<NetworkPolicyEgressRule>,
 }
 
 /// A Service of the cluster that serves MCP over HTTP, in the backend's namespace.

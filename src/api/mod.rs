@@ -22,6 +22,7 @@ pub mod common;
 pub mod conditions;
 pub mod crd;
 pub mod duration;
+mod egress;
 pub mod gateway;
 pub mod gateway_settings;
 mod patterns;

@@ -25,6 +25,15 @@ pub(super) const URL_PATH: &str = r#"^/[!-"$->@-~]*$"#;
 /// An environment variable's name, as core/v1 allows it.
 pub(super) const ENV_NAME: &str = "^[-._a-zA-Z][-._a-zA-Z0-9]*$";
 
+/// Where a volume is mounted.
+pub(super) const MOUNT_PATH: &str = "^(/[^/:]+)+$";
+
+/// A path inside a volume.
+pub(super) const RELATIVE_PATH: &str = "^[^/]+(/[^/]+)*$";
+
+/// An amount of a resource, as core/v1 has it.
+pub(super) const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
 /// A tool's name, and so a prefix: what MCP recommends.
 pub(super) const TOOL_NAME: &str = "^[A-Za-z0-9_./-]*$";
 
@@ -42,7 +51,7 @@ pub(super) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 pub(super) const RATIO: &str = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$";
 
 /// The patterns in words; each completes "must be".
-const WORDS: [(&str, &str); 13] = [
+const WORDS: [(&str, &str); 16] = [
     (DNS_SUBDOMAIN, "lower-case letters, digits, '-' and '.', with a letter or digit at both ends of each part"),
     (DNS_LABEL, "lower-case letters, digits and '-', with a letter or digit at both ends"),
     (HOSTNAME, "a DNS name in lower case, or '*.' and a DNS name; no port, no IP address"),
@@ -51,6 +60,9 @@ const WORDS: [(&str, &str); 13] = [
     (DATA_KEY, "letters, digits, '-', '_' and '.'"),
     (URL_PATH, "a path that begins with '/', in printable ASCII without '?', '#' and spaces"),
     (ENV_NAME, "letters, digits, '-', '_' and '.', not beginning with a digit"),
+    (MOUNT_PATH, "an absolute path below /, without ':', doubled slashes and one at its end"),
+    (RELATIVE_PATH, "a relative path, without doubled slashes and one at its end"),
+    (QUANTITY, "an amount, like 500m, 2, 512Mi or 1Gi"),
     (TOOL_NAME, "letters, digits, '_', '-', '.' and '/'"),
     (MCP_METHOD, "a method of MCP as it is written, like tools/call"),
     (KIND, "a kind, like MCPServer"),

@@ -1,5 +1,6 @@
 //! Pieces of schema that a derive cannot say.
 
+use super::patterns::{DNS_LABEL, QUANTITY};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -14,6 +15,38 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "maxProperties": 64,
         "additionalProperties": { "type": "string", "maxLength": 63 },
+    })
+}
+
+/// Amounts of resources by their names. A number does as well as a text, as everywhere in Kubernetes.
+pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": { "x-kubernetes-int-or-string": true, "maxLength": 32, "pattern": QUANTITY },
+    })
+}
+
+/// One volume. What it may not be is declared, so that CEL sees it.
+pub(super) fn volume(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "required": ["name"],
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {
+            "name": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 63,
+                "pattern": DNS_LABEL,
+                "description": "The volume's name, for volumeMounts.",
+            },
+            "hostPath": { "type": "object", "x-kubernetes-preserve-unknown-fields": true, "description": "Refused." },
+        },
+        "x-kubernetes-validations": [rule(
+            "!has(self.hostPath)",
+            "volumes[].hostPath may not be set: pods share nothing with the node; use another kind of volume",
+        )],
     })
 }
 

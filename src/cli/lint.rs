@@ -76,6 +76,7 @@ pub fn findings(loaded: Loaded) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         mistakes.into_iter().map(|mistake| Finding { severity: Severity::Error, mistake }).collect();
     found.extend(manifests.iter().flat_map(inline_secrets));
+    found.extend(manifests.iter().filter_map(whole_filesystem));
     // With a mistake in one object, every object that refers to it would be blamed too.
     if found.iter().all(|finding| finding.severity == Severity::Warning) {
         found.extend(world::findings(manifests));
@@ -113,6 +114,29 @@ fn inline_secrets(manifest: &Manifest) -> Vec<Finding> {
             },
         })
         .collect()
+}
+
+/// A server of files that is given all files there are: in a pod that is the image, on a laptop everything.
+fn whole_filesystem(manifest: &Manifest) -> Option<Finding> {
+    let Object::Backend(backend) = &manifest.object else { return None };
+    let server = backend.spec.stdio.as_ref()?;
+    let words = || server.command.iter().chain(&server.args);
+    let serves_files = std::iter::once(&server.image).chain(words()).any(|word| word.contains("filesystem"));
+    let mut roots =
+        server.args.iter().enumerate().filter(|(_, word)| *word == "/").map(|(index, _)| format!("args[{index}]"));
+    let in_command = || server.command.iter().position(|word| word == "/").map(|index| format!("command[{index}]"));
+    let field = roots.next().or_else(in_command).filter(|_| serves_files)?;
+    Some(Finding {
+        severity: Severity::Warning,
+        mistake: ManifestError {
+            file: manifest.file.clone(),
+            line: manifest.line,
+            column: 0,
+            field: format!("spec.stdio.{field}"),
+            message: "gives a server of files the whole file system, HOME and credentials included: name the directory that clients are to see"
+                .to_owned(),
+        },
+    })
 }
 
 fn print(findings: &[Finding], output: Output, out: &mut dyn Write) -> std::io::Result<()> {

@@ -196,6 +196,15 @@ fn assume_backend(facts: &mut Facts, id: &ObjectId, spec: &McpBackendSpec) {
             facts.config_maps.entry(local(&reference.name)).or_default();
         }
     }
+    for volume in stdio.iter().flat_map(|server| &server.volumes).chain(http.iter().flat_map(|server| &server.volumes))
+    {
+        if let Some(name) = volume.secret() {
+            facts.secrets.entry(local(name)).or_default();
+        }
+        if let Some(name) = volume.config_map() {
+            facts.config_maps.entry(local(name)).or_default();
+        }
+    }
     if let Some(service) = service {
         let known: &mut Service = facts.services.entry(local(&service.name)).or_default();
         known.ports.insert(service.port, [somewhere()].into());

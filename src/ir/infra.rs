@@ -5,7 +5,8 @@
 
 use super::ids::ObjectId;
 use super::snapshot::{Isolation, ProcessPool};
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodTemplateSpec, ResourceRequirements, Volume, VolumeMount};
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -165,6 +166,19 @@ pub struct BackendInfra {
     /// Secrets and `ConfigMap`s whose keys become environment variables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<VariableSource>,
+    /// What its container may use, and what is set aside for it; absent: nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// More volumes of the pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Where the server sees them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<VolumeMount>,
+    /// What the pods connect to beside DNS and public addresses, where they may connect to nothing else; absent: connections that
+    /// they make are not restricted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<NetworkPolicyEgressRule>>,
     /// Gateways that call it. Nobody else may connect to the pods.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub callers: BTreeSet<ObjectId>,

@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use super::gather::{self, Data};
-use super::publish::endpoints;
 use super::target::{Kind, Target};
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::secrets::PrivateBytes;
@@ -98,7 +97,8 @@ fn changes(before: &World, after: &World) -> Changes {
     let policies =
         differing(&old.auth_policies, &new.auth_policies).map(|id| Target::new(Kind::AuthPolicy, id.clone()));
     // Where a backend is reached is in no plan; its own status tells how many places that are.
-    let is_moved = |id: &ObjectId, spec| endpoints(id, spec, &before.inputs) != endpoints(id, spec, &after.inputs);
+    let is_moved =
+        |id: &ObjectId, spec| gather::endpoints(id, spec, &before.inputs) != gather::endpoints(id, spec, &after.inputs);
     let moved = after.inputs.backends.iter().filter(|(id, backend)| is_moved(id, &backend.spec));
     let moved = moved.map(|(id, _)| Target::new(Kind::Backend, id.clone()));
     changes.publish.extend(routes.chain(policies).chain(moved));

@@ -107,7 +107,7 @@ fn endpoints(snapshot: &Snapshot, world: &World<'_>) -> BTreeMap<ObjectId, BTree
     }
     let ready = |id: &ObjectId| {
         let backend = world.backends.get(id)?;
-        Some(backends::endpoints::ready(id, backend.spec, &world.inputs.facts)).filter(|ready| !ready.is_empty())
+        backends::ready_endpoints(id, backend.spec, &world.inputs.facts).filter(|ready| !ready.is_empty())
     };
     snapshot.backends.keys().filter_map(|id| Some((id.clone(), ready(id)?))).collect()
 }

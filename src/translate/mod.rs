@@ -31,6 +31,7 @@ mod telemetry;
 mod tenancy;
 mod yaml;
 
+pub use backends::ready_endpoints;
 pub use inputs::{DEFAULT_NAMESPACE, InputError, Inputs, LaptopFlags};
 pub use plan::{BackendPlan, GatewayPlan, ListenerPlan, ParentPlan, Plan, PolicyPlan, RoutePlan};
 

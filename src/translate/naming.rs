@@ -16,6 +16,21 @@ pub const SHIM_PATH: &str = "/mcp";
 /// The key of the Secret with a stdio backend's token, and the name of the file that its pods find it in.
 pub const TOKEN_KEY: &str = "token";
 
+/// Where the pods of a stdio backend have the shim.
+pub const SHIM_DIR: &str = "/shim";
+
+/// Where they have the token.
+pub const TOKEN_DIR: &str = "/var/run/mcp/token";
+
+/// Their HOME, which is writable. Many images of interpreters have none for a user that they do not know.
+pub const HOME_DIR: &str = "/home/mcp";
+
+/// Where they have their temporary files.
+pub const TMP_DIR: &str = "/tmp";
+
+/// The volumes behind these directories, in the same order.
+pub const OWN_VOLUMES: [&str; 4] = ["shim", "token", "home", "tmp"];
+
 /// A gateway pod's port for probes and metrics.
 pub const ADMIN_PORT: u16 = 9901;
 
@@ -55,9 +70,14 @@ pub fn gateway_network_policy(gateway: &str, path: &str) -> String {
 }
 
 /// Name of everything that there is one of per `stdio` or `http` backend: its Deployment, the headless Service in front of its
-/// pods, its `NetworkPolicy`, the Secret with its token.
+/// pods, the Secret with its token.
 pub fn backend_objects(backend: &str) -> String {
     prefixed("mcpbe", backend)
+}
+
+/// Name of the `NetworkPolicy` of a backend for one path: a lower-case word.
+pub fn backend_network_policy(backend: &str, path: &str) -> String {
+    prefixed(&format!("mcpbe-{path}"), backend)
 }
 
 /// An object's name as the value of a label.

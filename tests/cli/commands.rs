@@ -87,6 +87,26 @@ fn lint_minds_a_pod_as_root_and_not_a_pause() {
 }
 
 #[test]
+fn lint_warns_of_a_server_that_is_given_all_files() {
+    let backend = |args: &str| {
+        format!(
+            "apiVersion: gateway.mcp-operator.dev/v1alpha1
+kind: MCPBackend
+metadata: {{name: files}}
+spec: {{stdio: {{image: node, command: [npx], args: [{args}]}}}}
+"
+        )
+    };
+    let output = kubectl_mcp(&["lint", "-"], &backend("-y, '@modelcontextprotocol/server-filesystem', /"));
+    assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stdout);
+    assert!(told.contains("warning: spec.stdio.args[2]: gives a server of files the whole file system"), "{told}");
+    for args in ["-y, '@modelcontextprotocol/server-filesystem', /srv", "-y, some-server, /"] {
+        assert_eq!(text(&kubectl_mcp(&["lint", "-"], &backend(args)).stdout), "");
+    }
+}
+
+#[test]
 fn lint_looks_at_objects_together() {
     let route = "---
 apiVersion: gateway.mcp-operator.dev/v1alpha1

@@ -23,4 +23,5 @@ mod smoke;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod trouble;

@@ -4,14 +4,13 @@
 use crate::support::{Case, cases};
 use crate::{difference, restricted};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use mcp_gateway_operator::api::API_VERSION;
 use mcp_gateway_operator::ir::ids::ObjectId;
 use mcp_gateway_operator::ir::infra::{BackendInfra, Expose, GatewayInfra, Program, Scale};
 use mcp_gateway_operator::ir::secrets::PrivateBytes;
-use mcp_gateway_operator::operator::build::{
-    self, BackendObjects, Context, GatewayObjects, OperatorPods, Payload, backend_selector, gateway_selector,
-};
+use mcp_gateway_operator::operator::build::{self, BackendObjects, Context, GatewayObjects, OperatorPods, Payload};
 use mcp_gateway_operator::translate::translate;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -36,7 +35,7 @@ fn context(kind: &str, id: &ObjectId) -> Context {
         gateway_image: "registry.example.com/mcp-gateway:0.1.0".to_owned(),
         operator: OperatorPods {
             namespace: "mcp-system".to_owned(),
-            labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-gateway-operator".to_owned())]),
+            labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "mcp-operator".to_owned())]),
         },
         scrapers: BTreeSet::from(["monitoring".to_owned()]),
     }
@@ -83,11 +82,11 @@ fn of_gateway(infra: &GatewayInfra) -> Vec<Value> {
 }
 
 fn of_backend(infra: &BackendInfra) -> Vec<Value> {
-    let BackendObjects { service_account, service, network_policy, deployment, disruption_budget } =
+    let BackendObjects { service_account, service, network_policies, deployment, disruption_budget } =
         build::backend(infra, &context("MCPBackend", &infra.backend));
-    let all =
-        [json!(service_account), json!(service), json!(network_policy), json!(deployment), json!(disruption_budget)];
-    all.into_iter().filter(|object| !object.is_null()).collect()
+    let one = [json!(service_account), json!(service), json!(deployment), json!(disruption_budget)];
+    let policies = network_policies.into_iter().map(|policy| json!(policy));
+    one.into_iter().chain(policies).filter(|object| !object.is_null()).collect()
 }
 
 /// The pod of a gateway.
@@ -96,7 +95,7 @@ pub(crate) fn gateway_pod(infra: &GatewayInfra) -> PodTemplateSpec {
 }
 
 /// Everything that is deployed in a case, by the names of gateways and then of backends.
-fn of_case(case: &Case) -> Vec<Value> {
+pub(crate) fn of_case(case: &Case) -> Vec<Value> {
     let plan = translate(&case.inputs());
     let gateways = plan.gateways.values().filter_map(|planned| planned.infra.as_ref()).flat_map(of_gateway);
     let backends = plan.backends.values().filter_map(|planned| planned.infra.as_ref()).flat_map(of_backend);
@@ -277,6 +276,10 @@ fn backend_named(name: &str) -> Vec<Value> {
         program: Program::Http { image: "a".to_owned(), port: 80, command: Vec::new(), args: Vec::new() },
         env: Vec::new(),
         env_from: Vec::new(),
+        resources: None,
+        volumes: Vec::new(),
+        mounts: Vec::new(),
+        egress: Some(vec![NetworkPolicyEgressRule::default()]),
         callers: BTreeSet::new(),
         overlay: None,
         rollout: mcp_gateway_operator::ir::infra::Rollout::default(),
@@ -294,20 +297,15 @@ proptest! {
                 prop_assert!(is_a_label_value(value.as_str().unwrap()), "{name}: {key}: {value}");
             }
         }
-        let id = ObjectId::new("team", &name);
-        for selector in [gateway_selector(&id), backend_selector(&id)] {
-            let value = selector.split_once('=').map(|(_, value)| value).unwrap_or_default();
-            prop_assert!(is_a_label_value(value), "{selector}");
-        }
     }
 
     /// Also those that look like each other, and like what another one's objects are called.
     #[test]
-    fn two_gateways_never_share_an_object(name in name(), word in "(peers|clients|dns|operator|a|-)") {
+    fn no_two_share_an_object(name in name(), word in "(peers|clients|dns|operator|gateways|public|egress|a|-)") {
         let other = [format!("{word}-{name}"), format!("{name}-{word}"), name.replace('.', "-"), name.replace('-', ".")];
         for other in other.iter().filter(|other| **other != name) {
-            let names = |gateway: &str| -> BTreeSet<(String, String)> {
-                let objects = gateway_named(gateway).into_iter();
+            let names = |name: &str| -> BTreeSet<(String, String)> {
+                let objects = gateway_named(name).into_iter().chain(backend_named(name));
                 objects.map(|object| (text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned())).collect()
             };
             prop_assert!(names(&name).is_disjoint(&names(other)), "{name} and {other}");

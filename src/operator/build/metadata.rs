@@ -27,16 +27,6 @@ pub(super) struct Subject<'a> {
     label: &'static str,
 }
 
-/// Selects the pods of a gateway, in its namespace: as text, for `status.selector` and for lists.
-pub fn gateway_selector(gateway: &ObjectId) -> String {
-    format!("{GATEWAY_LABEL}={}", naming::label_value(&gateway.name))
-}
-
-/// Selects the pods of a backend, in its namespace: as text, for `status.selector` and for lists.
-pub fn backend_selector(backend: &ObjectId) -> String {
-    format!("{BACKEND_LABEL}={}", naming::label_value(&backend.name))
-}
-
 /// Selects the pods of a gateway of whatever namespace.
 pub(super) fn gateway_pods(gateway: &ObjectId) -> LabelSelector {
     select(GATEWAY_LABEL, gateway)

@@ -27,7 +27,6 @@ mod services;
 
 pub use config::Payload;
 pub use expose::http_route_resource;
-pub use metadata::{backend_selector, gateway_selector};
 
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::{BackendInfra, GatewayInfra, Scale};
@@ -101,8 +100,8 @@ pub struct BackendObjects {
     pub service_account: ServiceAccount,
     /// Headless, for gateways.
     pub service: Service,
-    /// Who may connect.
-    pub network_policy: NetworkPolicy,
+    /// One for each path that is needed.
+    pub network_policies: Vec<NetworkPolicy>,
     /// The pods.
     pub deployment: Deployment,
     /// Where there is more than one pod.
@@ -144,7 +143,7 @@ pub fn backend(infra: &BackendInfra, context: &Context) -> BackendObjects {
     BackendObjects {
         service_account: subject.service_account(),
         service: services::for_gateways(&subject, port),
-        network_policy: network::of_backend(&subject, port, &infra.callers),
+        network_policies: network::of_backend(&subject, infra, port),
         deployment: backend_pods::deployment(&subject, infra, context),
         disruption_budget: scaling::disruption_budget(&subject, Scale::Fixed { replicas: infra.replicas }),
     }

@@ -3,9 +3,8 @@
 
 use super::metadata::{Subject, backend_pods, gateway_pods, pairs};
 use super::{Context, OperatorPods};
-use crate::ir::ids::ObjectId;
-use crate::ir::infra::{Destination, GatewayInfra};
-use crate::translate::naming::{ADMIN_PORT, CHANNEL_PORT, PEER_PORT, gateway_network_policy};
+use crate::ir::infra::{BackendInfra, Destination, GatewayInfra};
+use crate::translate::naming::{ADMIN_PORT, CHANNEL_PORT, PEER_PORT, backend_network_policy, gateway_network_policy};
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
     NetworkPolicySpec,
@@ -17,12 +16,28 @@ use std::collections::BTreeSet;
 /// DNS servers' ports: 5353 is where the pods of `OpenShift` listen behind their Service's port 53.
 const DNS_PORTS: [u16; 2] = [53, 5353];
 
-/// What is not public of IPv4: private, shared, loopback and link-local addresses.
-const NOT_PUBLIC_V4: [&str; 6] =
-    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+/// What is not public of IPv4: "this" network, private, shared, loopback, link-local (metadata services), protocol assignments, the
+/// metadata service of Azure, benchmarking, multicast and reserved addresses.
+const NOT_PUBLIC_V4: [&str; 12] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
 
-/// What is not public of IPv6: unique local and link-local addresses.
-const NOT_PUBLIC_V6: [&str; 2] = ["fc00::/7", "fe80::/10"];
+/// Public addresses of IPv6: global unicast. All else is loopback, unique local, link-local, multicast, translated or unassigned.
+const PUBLIC_V6: &str = "2000::/3";
+
+/// What is not public of it: Teredo and other protocol assignments, documentation, and 6to4, which leads to any IPv4 address.
+const NOT_PUBLIC_V6: [&str; 4] = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
 /// The policies of a gateway; none where connections are not restricted.
 pub(super) fn of_gateway(subject: &Subject<'_>, infra: &GatewayInfra, context: &Context) -> Vec<NetworkPolicy> {
@@ -46,16 +61,28 @@ pub(super) fn of_gateway(subject: &Subject<'_>, infra: &GatewayInfra, context: &
     policies
 }
 
-/// The policy of a backend: the gateways that call it connect to it, and nobody else. Where it connects to is its own business.
-pub(super) fn of_backend(subject: &Subject<'_>, port: u16, callers: &BTreeSet<ObjectId>) -> NetworkPolicy {
-    let rule = NetworkPolicyIngressRule {
-        from: Some(callers.iter().map(|caller| pods(&caller.namespace, gateway_pods(caller))).collect()),
-        ports: Some(vec![tcp(port)]),
+/// The policies of a backend: the gateways that call it connect to it, and nobody else; and where its pods connect to.
+pub(super) fn of_backend(subject: &Subject<'_>, infra: &BackendInfra, port: u16) -> Vec<NetworkPolicy> {
+    let policy = |path: &str, directions: &[&str], ingress, egress| {
+        policy(subject, backend_network_policy(&subject.id.name, path), directions, ingress, egress)
     };
+    let callers = &infra.callers;
     // A rule that names nobody would let everybody in; no rules let in nobody. They are left out and not an empty list, which the
     // API server drops, and so finds a change whenever it is applied again.
-    let rules = (!callers.is_empty()).then(|| vec![rule]);
-    policy(subject, subject.name.clone(), &["Ingress"], rules, None)
+    let from_callers = (!callers.is_empty()).then(|| {
+        vec![NetworkPolicyIngressRule {
+            from: Some(callers.iter().map(|caller| pods(&caller.namespace, gateway_pods(caller))).collect()),
+            ports: Some(vec![tcp(port)]),
+        }]
+    });
+    let mut policies = vec![policy("gateways", &["Ingress"], from_callers, None)];
+    let Some(egress) = &infra.egress else { return policies };
+    policies.push(policy("dns", &["Egress"], None, Some(vec![to_dns()])));
+    policies.push(policy("public", &["Egress"], None, Some(vec![to_public(None)])));
+    if !egress.is_empty() {
+        policies.push(policy("egress", &["Egress"], None, Some(egress.clone())));
+    }
+    policies
 }
 
 fn policy(
@@ -127,11 +154,16 @@ fn to_destination(destination: &Destination) -> NetworkPolicyEgressRule {
             // No list at all means every port.
             ports: (!ports.is_empty()).then(|| ports.iter().copied().map(tcp).collect()),
         },
-        Destination::Public { port } => NetworkPolicyEgressRule {
-            to: Some(vec![block("0.0.0.0/0", &NOT_PUBLIC_V4), block("::/0", &NOT_PUBLIC_V6)]),
-            ports: Some(vec![tcp(*port)]),
-        },
+        Destination::Public { port } => to_public(Some(vec![tcp(*port)])),
         Destination::Anywhere { port } => NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(*port)]) },
+    }
+}
+
+/// To public addresses; at all ports where none are named.
+fn to_public(ports: Option<Vec<NetworkPolicyPort>>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        to: Some(vec![block("0.0.0.0/0", &NOT_PUBLIC_V4), block(PUBLIC_V6, &NOT_PUBLIC_V6)]),
+        ports,
     }
 }
 

@@ -47,9 +47,12 @@ pub(super) fn of_gateway(objects: &GatewayObjects) -> Result<Vec<Child>, ApplyEr
 
 /// Everything of a backend.
 pub(super) fn of_backend(objects: &BackendObjects) -> Result<Vec<Child>, ApplyError> {
-    let BackendObjects { service_account, service, network_policy, deployment, disruption_budget } = objects;
-    let mut children =
-        vec![Child::of(service_account)?, Child::of(service)?, Child::of(network_policy)?, Child::of(deployment)?];
+    let BackendObjects { service_account, service, network_policies, deployment, disruption_budget } = objects;
+    let mut children = vec![Child::of(service_account)?, Child::of(service)?];
+    for policy in network_policies {
+        children.push(Child::of(policy)?);
+    }
+    children.push(Child::of(deployment)?);
     if let Some(budget) = disruption_budget {
         children.push(Child::of(budget)?);
     }

@@ -74,9 +74,9 @@ impl DeployError {
         match self {
             Self::Apply(ApplyError::Problem(problem)) => match problem {
                 Problem::Foreign { .. } => Apply::Conflict(message),
-                Problem::Invalid { kind, .. } if kind == "Deployment" => {
-                    Apply::PodTemplate(format!("{message}; correct spec.podTemplate"))
-                }
+                Problem::Invalid { kind, .. } if kind == "Deployment" => Apply::PodTemplate(format!(
+                    "{message}; correct spec.podTemplate, or a backend's resources and volumes"
+                )),
                 Problem::Invalid { .. } => Apply::Invalid(message),
                 Problem::Forbidden { .. } => Apply::Forbidden(message),
                 Problem::TooLarge { .. } => Apply::TooLarge(message),

@@ -8,10 +8,10 @@ pub(super) use data::Data;
 
 use super::scope::Scope;
 use super::watch::{Caches, Guarded};
-use crate::api::McpBackend;
+use crate::api::{McpBackend, McpBackendSpec};
 use crate::ir::ids::ObjectId;
-use crate::translate::Inputs;
 use crate::translate::facts::{Cluster, Facts, GroupKind, Mode};
+use crate::translate::{Inputs, ready_endpoints};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -48,6 +48,12 @@ pub(super) fn facts(backends: &BTreeMap<ObjectId, McpBackend>, caches: &Caches) 
         pods: endpoints::of_pods(backends, caches),
         servers: caches.servers.facts(),
     }
+}
+
+/// How many ready addresses a backend has, where the operator knows them.
+pub(super) fn endpoints(id: &ObjectId, spec: &McpBackendSpec, inputs: &Inputs) -> Option<u32> {
+    let ready = ready_endpoints(id, spec, &inputs.facts)?;
+    Some(u32::try_from(ready.len()).unwrap_or(u32::MAX))
 }
 
 /// What of others the world names.

@@ -1,7 +1,7 @@
 //! Which Secrets and `ConfigMap`s our objects name.
 
 use crate::api::McpBackendSpec;
-use crate::api::pod::{EnvFromSource, EnvVar};
+use crate::api::pod::{EnvFromSource, EnvVar, Volume};
 use crate::ir::ids::ObjectId;
 use crate::operator::tokens;
 use crate::translate::Inputs;
@@ -48,9 +48,11 @@ impl Referenced {
         if let Some(stdio) = &spec.stdio {
             self.secrets.insert(tokens::secret_id(id));
             self.environment(namespace, &stdio.env, &stdio.env_from);
+            self.volumes(namespace, &stdio.volumes);
         }
         if let Some(http) = &spec.http {
             self.environment(namespace, &http.env, &http.env_from);
+            self.volumes(namespace, &http.volumes);
         }
     }
 
@@ -69,6 +71,17 @@ impl Referenced {
             }
             if let Some(reference) = &source.config_map_ref {
                 self.config_maps.insert(ObjectId::new(namespace, &reference.name));
+            }
+        }
+    }
+
+    fn volumes(&mut self, namespace: &str, volumes: &[Volume]) {
+        for volume in volumes {
+            if let Some(name) = volume.secret() {
+                self.secret(namespace, name);
+            }
+            if let Some(name) = volume.config_map() {
+                self.config_maps.insert(ObjectId::new(namespace, name));
             }
         }
     }
@@ -116,12 +129,16 @@ spec:
     - {name: A, valueFrom: {secretKeyRef: {name: env, key: k}}}
     - {name: B, valueFrom: {configMapKeyRef: {name: settings, key: k}}}
     envFrom: [{secretRef: {name: all}}, {configMapRef: {name: more}}]
+    volumes:
+    - {name: a, secret: {secretName: file}}
+    - {name: b, configMap: {name: files}}
+    - {name: c, secret: {secretName: perhaps, optional: true}}
 ";
         let found = referenced(&manifests::inputs(text));
         let names = |ids: &BTreeSet<ObjectId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        assert_eq!(names(&found.secrets), "a/otel a/tls b/all b/ca b/env b/mcpbe-run b/token");
-        assert_eq!(names(&found.config_maps), "b/more b/settings");
+        assert_eq!(names(&found.secrets), "a/otel a/tls b/all b/ca b/env b/file b/mcpbe-run b/token");
+        assert_eq!(names(&found.config_maps), "b/files b/more b/settings");
         assert_eq!(names(&found.services), "b/mcpbe-hosted b/mcpbe-run");
-        assert_eq!(found.data().len(), 9);
+        assert_eq!(found.data().len(), 11);
     }
 }

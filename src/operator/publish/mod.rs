@@ -4,8 +4,6 @@ mod events;
 mod seen;
 mod writer;
 
-pub(super) use seen::endpoints;
-
 use super::client::ApiError;
 use super::context::Context;
 use super::metrics::Metrics;

@@ -1,15 +1,15 @@
 //! What statuses tell of, picked out of the caches.
 
-use crate::api::backend::McpBackendSpec;
 use crate::ir::ids::ObjectId;
 use crate::operator::context::Context;
 use crate::operator::deploy::Standing;
+use crate::operator::gather;
 use crate::operator::observe::seen::{SeenBackend, SeenGateway, Workload};
 use crate::operator::observe::{of_http_route, of_ingress, of_service};
 use crate::operator::target::{Kind, Target};
 use crate::translate::Inputs;
 use crate::translate::naming::{backend_objects, gateway_objects};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 impl Context {
     pub(super) fn see_gateway(&self, target: &Target, standing: Standing) -> SeenGateway {
@@ -50,7 +50,7 @@ impl Context {
         let objects = ObjectId::new(&target.id.namespace, backend_objects(&target.id.name));
         SeenBackend {
             workload: runs_here.then(|| self.see_workload(target, &objects, standing)),
-            endpoints: spec.and_then(|spec| endpoints(&target.id, spec, inputs)),
+            endpoints: spec.and_then(|spec| gather::endpoints(&target.id, spec, inputs)),
         }
     }
 
@@ -61,19 +61,4 @@ impl Context {
             pods: self.caches.pods_of(target),
         }
     }
-}
-
-/// Ready addresses, where the operator knows them.
-pub(in crate::operator) fn endpoints(id: &ObjectId, spec: &McpBackendSpec, inputs: &Inputs) -> Option<u32> {
-    let facts = &inputs.facts;
-    let count = if let Some(service) = &spec.service {
-        let service_id = ObjectId::new(&id.namespace, &service.name);
-        let ports = facts.services.get(&service_id).map(|facts| &facts.ports);
-        ports.and_then(|ports| ports.get(&service.port)).map_or(0, BTreeSet::len)
-    } else if spec.stdio.is_some() || spec.http.is_some() {
-        facts.pods.get(id).map_or(0, BTreeSet::len)
-    } else {
-        return None;
-    };
-    Some(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -3,7 +3,7 @@
 use super::{Candidate, Unusable, Variant, url};
 use crate::api::backend::{RemoteServer, ServerRef, ServiceServer};
 use crate::api::conditions::Reason;
-use crate::api::pod::{EnvFromSource, EnvSourceRef, EnvVar};
+use crate::api::pod::{EnvFromSource, EnvSourceRef, EnvVar, Volume};
 use crate::ir::ids::{ObjectId, SecretKey};
 use crate::ir::snapshot::{AddressPolicy, Endpoint, HeaderAuth, Target, Transport, UpstreamTls};
 use crate::translate::facts::{Cluster, Content, GroupKind};
@@ -136,18 +136,34 @@ pub(super) fn token(candidate: &Candidate<'_>) -> Result<HeaderAuth, Unusable> {
     Ok(HeaderAuth { header: "authorization".to_owned(), prefix: Some("Bearer ".to_owned()), value })
 }
 
-/// Secrets and `ConfigMap`s that the environment of a pod names and that do not exist. The pod waits for them; the
+/// Secrets and `ConfigMap`s that the environment or the volumes of a pod name and that do not exist. The pod waits for them; the
 /// backend is none the less where it is.
-pub(super) fn missing_env(candidate: &Candidate<'_>) -> Vec<Problem> {
-    let (variant, env, sources) = match candidate.variant {
-        Variant::Stdio(server) => ("stdio", &server.env, &server.env_from),
-        Variant::Http(server) => ("http", &server.env, &server.env_from),
+pub(super) fn missing_data(candidate: &Candidate<'_>) -> Vec<Problem> {
+    let (variant, env, sources, volumes) = match candidate.variant {
+        Variant::Stdio(server) => ("stdio", &server.env, &server.env_from, &server.volumes),
+        Variant::Http(server) => ("http", &server.env, &server.env_from, &server.volumes),
         Variant::Service(_) | Variant::Remote(_) | Variant::ServerRef(_) => return Vec::new(),
     };
     let variables = env.iter().filter_map(|variable| missing_value(candidate, variant, variable));
     let wholes =
         sources.iter().enumerate().filter_map(|(index, source)| missing_source(candidate, variant, index, source));
-    variables.chain(wholes).collect()
+    let files =
+        volumes.iter().enumerate().filter_map(|(index, volume)| missing_volume(candidate, variant, index, volume));
+    variables.chain(wholes).chain(files).collect()
+}
+
+fn missing_volume(candidate: &Candidate<'_>, variant: &str, index: usize, volume: &Volume) -> Option<Problem> {
+    let id = |name: &str| ObjectId::new(&candidate.id.namespace, name);
+    let field = format!("spec.{variant}.volumes[{index}]");
+    let secret = volume.secret().map(id).filter(|id| !candidate.facts.secrets.contains_key(id));
+    let config_map = volume.config_map().map(id).filter(|id| !candidate.facts.config_maps.contains_key(id));
+    secret
+        .map(|id| absent(Reason::SecretNotFound, &field, "Secret", &id))
+        .or_else(|| config_map.map(|id| absent(Reason::ConfigMapNotFound, &field, "ConfigMap", &id)))
+}
+
+fn absent(reason: Reason, field: &str, kind: &str, id: &ObjectId) -> Problem {
+    Problem::new(reason, format!("{field}: {kind} {} does not exist in this namespace; create it", id.name))
 }
 
 fn missing_value(candidate: &Candidate<'_>, variant: &str, variable: &EnvVar) -> Option<Problem> {
@@ -173,13 +189,10 @@ fn missing_source(candidate: &Candidate<'_>, variant: &str, index: usize, source
         let reference = reference.as_ref().filter(|reference| !reference.optional)?;
         Some(ObjectId::new(&candidate.id.namespace, &reference.name))
     };
-    let missing = |reason, kind: &str, id: ObjectId| {
-        let field = format!("spec.{variant}.envFrom[{index}]");
-        Problem::new(reason, format!("{field}: {kind} {} does not exist in this namespace; create it", id.name))
-    };
+    let field = format!("spec.{variant}.envFrom[{index}]");
     let secret = required(&source.secret_ref).filter(|id| !candidate.facts.secrets.contains_key(id));
     let config_map = required(&source.config_map_ref).filter(|id| !candidate.facts.config_maps.contains_key(id));
     secret
-        .map(|id| missing(Reason::SecretNotFound, "Secret", id))
-        .or_else(|| config_map.map(|id| missing(Reason::ConfigMapNotFound, "ConfigMap", id)))
+        .map(|id| absent(Reason::SecretNotFound, &field, "Secret", &id))
+        .or_else(|| config_map.map(|id| absent(Reason::ConfigMapNotFound, &field, "ConfigMap", &id)))
 }

@@ -8,20 +8,20 @@ use crate::translate::facts::Facts;
 use crate::translate::naming::SHIM_PORT;
 use std::collections::BTreeSet;
 
-/// The ready addresses of a backend in a cluster; none where there is nothing but the address in the snapshot.
-pub(in crate::translate) fn ready(id: &ObjectId, spec: &McpBackendSpec, facts: &Facts) -> BTreeSet<Endpoint> {
+/// The ready addresses of a backend in a cluster; absent where there is nothing but the address in the snapshot.
+pub fn ready_endpoints(id: &ObjectId, spec: &McpBackendSpec, facts: &Facts) -> Option<BTreeSet<Endpoint>> {
     let pods = |port| {
         let addresses = facts.pods.get(id).into_iter().flatten();
         addresses.map(|host| Endpoint { host: host.clone(), port }).collect()
     };
     match variant(spec) {
-        Ok(Variant::Stdio(_)) => pods(SHIM_PORT),
-        Ok(Variant::Http(server)) => pods(server.port),
+        Ok(Variant::Stdio(_)) => Some(pods(SHIM_PORT)),
+        Ok(Variant::Http(server)) => Some(pods(server.port)),
         // Those behind the Service's port, not its one virtual address: health and load are per endpoint.
         Ok(Variant::Service(server)) => {
             let service = facts.services.get(&ObjectId::new(&id.namespace, &server.name));
-            service.and_then(|service| service.ports.get(&server.port)).cloned().unwrap_or_default()
+            Some(service.and_then(|service| service.ports.get(&server.port)).cloned().unwrap_or_default())
         }
-        Ok(Variant::Remote(_) | Variant::ServerRef(_)) | Err(_) => BTreeSet::new(),
+        Ok(Variant::Remote(_) | Variant::ServerRef(_)) | Err(_) => None,
     }
 }

@@ -1,11 +1,13 @@
 //! Backends: where each child server is, and with which credentials it is called.
 
 mod cluster;
-pub(super) mod endpoints;
+mod endpoints;
 mod env;
 mod laptop;
 pub(super) mod stdio;
 mod url;
+
+pub use endpoints::ready_endpoints;
 
 use super::facts::{Facts, Mode};
 use super::inputs::Inputs;
@@ -73,7 +75,7 @@ fn check_one<'a>(id: &'a ObjectId, backend: &'a McpBackend, inputs: &'a Inputs) 
     };
     let candidate = Candidate { id, spec, variant, facts: &inputs.facts, mode: &inputs.mode };
     let (resolved, mut refs) = match &inputs.mode {
-        Mode::Cluster(cluster) => (cluster::target(&candidate, cluster), cluster::missing_env(&candidate)),
+        Mode::Cluster(cluster) => (cluster::target(&candidate, cluster), cluster::missing_data(&candidate)),
         Mode::Laptop(laptop) => (laptop::target(&candidate, laptop), Vec::new()),
     };
     let served = match resolved.and_then(|target| Ok(snapshot::Backend { target, auth: auth(&candidate)? })) {

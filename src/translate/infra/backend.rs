@@ -1,15 +1,20 @@
 //! What to deploy for a backend that runs in pods.
 
+use super::volumes::{self, Place};
 use super::{overlay, rollout};
 use crate::api::McpBackend;
-use crate::api::backend::{HttpServer, StdioServer};
-use crate::api::pod::{EnvFromSource, EnvVar};
+use crate::api::backend::{BackendNetworkPolicy, HttpServer, StdioServer};
+use crate::api::gateway_settings::NetworkPolicyMode;
+use crate::api::pod::{EnvFromSource, EnvVar, Resources, Volume, VolumeMount};
 use crate::ir::ids::ObjectId;
 use crate::ir::infra::{BackendInfra, Program, Variable, VariableSource, VariableSourceKind, VariableValue};
 use crate::translate::backends::Variant;
 use crate::translate::backends::stdio::{Definition, definition};
 use crate::translate::problem::Problem;
-use std::collections::BTreeSet;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to deploy for a backend, but for its callers: they follow from what gateways serve. `None` for a server that runs
 /// elsewhere.
@@ -18,21 +23,63 @@ pub(in crate::translate) fn of_backend(
     backend: &McpBackend,
     variant: Variant<'_>,
 ) -> Result<Option<BackendInfra>, Problem> {
-    let (program, env, env_from) = match variant {
-        Variant::Stdio(server) => (stdio(server)?, &server.env, &server.env_from),
-        Variant::Http(server) => (http(server), &server.env, &server.env_from),
+    let (program, pods) = match variant {
+        Variant::Stdio(server) => (stdio(server)?, Pods::stdio(server)),
+        Variant::Http(server) => (http(server), Pods::http(server)),
         Variant::Service(_) | Variant::Remote(_) | Variant::ServerRef(_) => return Ok(None),
     };
+    let volumes = volumes::volumes(pods.place, pods.volumes)?;
     Ok(Some(BackendInfra {
         backend: id.clone(),
         replicas: backend.spec.replicas.unwrap_or(1),
         program,
-        env: env.iter().map(variable).collect(),
-        env_from: env_from.iter().filter_map(source).collect(),
+        env: pods.env.iter().map(variable).collect(),
+        env_from: pods.env_from.iter().filter_map(source).collect(),
+        resources: pods.resources.and_then(resources),
+        mounts: volumes::mounts(pods.place, pods.mounts, &volumes)?,
+        volumes,
+        egress: egress(backend.spec.network_policy.as_ref()),
         callers: BTreeSet::new(),
         overlay: overlay::check(backend.spec.pod_template.as_ref())?,
         rollout: rollout(&backend.metadata),
     }))
+}
+
+/// What `stdio` and `http` say in the same words.
+struct Pods<'a> {
+    place: Place<'a>,
+    env: &'a [EnvVar],
+    env_from: &'a [EnvFromSource],
+    resources: Option<&'a Resources>,
+    volumes: &'a [Volume],
+    mounts: &'a [VolumeMount],
+}
+
+impl<'a> Pods<'a> {
+    fn stdio(server: &'a StdioServer) -> Self {
+        let StdioServer { env, env_from, resources, volumes, volume_mounts, .. } = server;
+        let place = Place { field: "spec.stdio", has_shim: true };
+        Self { place, env, env_from, resources: resources.as_ref(), volumes, mounts: volume_mounts }
+    }
+
+    fn http(server: &'a HttpServer) -> Self {
+        let HttpServer { env, env_from, resources, volumes, volume_mounts, .. } = server;
+        let place = Place { field: "spec.http", has_shim: false };
+        Self { place, env, env_from, resources: resources.as_ref(), volumes, mounts: volume_mounts }
+    }
+}
+
+/// Absent where nothing is said: what is empty the API server drops.
+fn resources(written: &Resources) -> Option<ResourceRequirements> {
+    let Resources { limits, requests } = written;
+    let said = |amounts: &BTreeMap<String, Quantity>| (!amounts.is_empty()).then(|| amounts.clone());
+    let (limits, requests) = (said(limits), said(requests));
+    (limits.is_some() || requests.is_some()).then_some(ResourceRequirements { limits, requests, claims: None })
+}
+
+fn egress(policy: Option<&BackendNetworkPolicy>) -> Option<Vec<NetworkPolicyEgressRule>> {
+    let Some(policy) = policy else { return Some(Vec::new()) };
+    (policy.mode == NetworkPolicyMode::Restricted).then(|| policy.egress.clone())
 }
 
 fn stdio(server: &StdioServer) -> Result<Program, Problem> {

@@ -4,6 +4,8 @@ mod backend;
 mod destinations;
 mod overlay;
 mod security;
+mod typed;
+mod volumes;
 
 pub(super) use backend::of_backend;
 pub(super) use destinations::of_snapshot;

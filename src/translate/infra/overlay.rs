@@ -1,6 +1,6 @@
-//! The overlay of a pod template: read as what it will be merged as, so that a mistake is told before any pod is made.
+//! The overlay of a pod template.
 
-use super::security;
+use super::{security, typed};
 use crate::api::pod::PodTemplate;
 use crate::translate::problem::Problem;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -12,37 +12,9 @@ const FIELD: &str = "spec.podTemplate";
 /// The overlay with its types, or what is wrong with it: first what cannot be read, then what is not allowed.
 pub(super) fn check(overlay: Option<&PodTemplate>) -> Result<Option<PodTemplateSpec>, Problem> {
     let Some(overlay) = overlay else { return Ok(None) };
-    let written = Value::Object(overlay.0.clone());
-    let read: PodTemplateSpec = serde_path_to_error::deserialize(&written)
-        .map_err(|error| Problem::invalid(format!("{FIELD}.{}: {}", error.path(), error.inner())))?;
-    // What has no place in the type is lost in it, and so found missing.
-    let understood = serde_json::to_value(&read).unwrap_or_default();
-    if let Some(lost) = lost(&written, &understood, FIELD) {
-        return Err(lost);
-    }
+    let read = typed::read(&Value::Object(overlay.0.clone()), FIELD, "a pod")?;
     security::check(&read, FIELD)?;
     Ok(Some(read))
-}
-
-/// The first thing of `written` that is not in `understood`.
-fn lost(written: &Value, understood: &Value, path: &str) -> Option<Problem> {
-    match written {
-        Value::Object(fields) => fields.iter().find_map(|(key, value)| {
-            let path = format!("{path}.{key}");
-            match understood.get(key) {
-                Some(understood) => lost(value, understood, &path),
-                None if value.is_null() => {
-                    Some(Problem::invalid(format!("{path} is null; an overlay adds and changes, remove the field")))
-                }
-                None => Some(Problem::invalid(format!("{path} is no field of a pod; correct its name or remove it"))),
-            }
-        }),
-        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
-            let understood = understood.get(index).unwrap_or(&Value::Null);
-            lost(item, understood, &format!("{path}[{index}]"))
-        }),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

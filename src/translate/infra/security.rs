@@ -1,4 +1,4 @@
-//! What an overlay may not say: it would take another account, reach the node, or weaken the `restricted` Pod Security
+//! What an overlay, and a volume, may not say: it would take another account, reach the node, or weaken the `restricted` Pod Security
 //! Standard. What it leaves out the operator supplies, also for containers that the overlay adds.
 
 use crate::api::conditions::Reason;
@@ -53,12 +53,18 @@ pub(super) fn check(overlay: &PodTemplateSpec, field: &str) -> Result<(), Proble
     let metadata = overlay.metadata.as_ref();
     let labels = metadata.and_then(|metadata| metadata.labels.as_ref()).and_then(label);
     let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref()).and_then(annotation);
-    match labels.or(annotations).or_else(|| overlay.spec.as_ref().and_then(pod)) {
-        None => Ok(()),
-        Some((path, why)) => {
-            Err(Problem::new(Reason::UnsupportedValue, format!("{field}.{path} may not be set so: {why}")))
-        }
-    }
+    told(labels.or(annotations).or_else(|| overlay.spec.as_ref().and_then(pod)), field)
+}
+
+/// Refuses a volume that would reach the node or carry a token.
+pub(super) fn check_volume(volume: &Volume, field: &str) -> Result<(), Problem> {
+    told(of_volume(volume), field)
+}
+
+fn told(refusal: Option<Refusal>, field: &str) -> Result<(), Problem> {
+    let problem =
+        |(path, why)| Problem::new(Reason::UnsupportedValue, format!("{field}.{path} may not be set so: {why}"));
+    refusal.map_or(Ok(()), |refusal| Err(problem(refusal)))
 }
 
 fn label(labels: &BTreeMap<String, String>) -> Option<Refusal> {
