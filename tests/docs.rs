@@ -59,7 +59,7 @@ fn every_error_is_documented_as_it_is() {
 #[test]
 fn every_reason_has_an_entry_and_every_entry_is_of_a_reason() {
     let document = std::fs::read_to_string("docs/operations.md").unwrap();
-    let reasons = Reason::ALL.iter().map(|reason| reason.to_string());
+    let reasons = Reason::ALL.iter().map(ToString::to_string);
     // As lists, so that an entry that is there twice is found.
     assert_eq!(sorted(entries(&document, "Troubleshooting by condition reason", "####")), sorted(reasons.collect()));
 }

@@ -29,7 +29,7 @@ fn traced(servers: &[(&str, SocketAddr)], tracing: Tracing) -> Generation {
 }
 
 /// The only span that is like this.
-fn only<'a>(spans: &'a [Span], wanted: impl Fn(&Span) -> bool) -> &'a Span {
+fn only(spans: &[Span], wanted: impl Fn(&Span) -> bool) -> &Span {
     let mut found = spans.iter().filter(|span| wanted(span));
     match (found.next(), found.next()) {
         (Some(one), None) => one,

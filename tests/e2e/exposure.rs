@@ -1,4 +1,4 @@
-//! How clients reach a gateway: Services of each type, HTTPRoute, Ingress, TLS, both IP families.
+//! How clients reach a gateway: Services of each type, `HTTPRoute`, Ingress, TLS, both IP families.
 
 use crate::cluster::{self, kubectl};
 use crate::stage::{Stage, demo};

@@ -57,7 +57,7 @@ async fn step_1_a_gateway_starts_on_its_last_generation_without_an_operator() {
 }
 
 /// Rights that no request shows: they are asked for when an object is created with an owner that blocks its own deletion, where
-/// the API server's plugin OwnerReferencesPermissionEnforcement is on.
+/// the API server's plugin `OwnerReferencesPermissionEnforcement` is on.
 const UNSEEN: &[(&str, &str, &str)] = &[
     ("gateway.mcp-operator.dev", "mcpgateways/finalizers", "update"),
     ("gateway.mcp-operator.dev", "mcpbackends/finalizers", "update"),

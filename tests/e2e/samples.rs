@@ -52,7 +52,9 @@ async fn the_samples_are_ready_within_a_minute_and_serve_real_clients() {
                 for era in ["legacy", "modern"].into_iter().filter(|_| hostnames.is_empty()) {
                     call_whoami(&format!("http://{address}/mcp"), era);
                 }
-                hostnames.iter().for_each(|hostname| list_by_name(hostname, address));
+                for hostname in &hostnames {
+                    list_by_name(hostname, address);
+                }
             }
         }
         for stage in stages {

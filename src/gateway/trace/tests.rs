@@ -75,7 +75,7 @@ fn client() -> SocketAddr {
     "192.0.2.7:50000".parse().unwrap()
 }
 
-fn call(meta: Json) -> Bytes {
+fn call(meta: &Json) -> Bytes {
     let params = json!({"name": "search", "arguments": {"password": "hunter2"}, "_meta": meta});
     json!({"jsonrpc": "2.0", "id": "r1", "method": "tools/call", "params": params}).to_string().into()
 }
@@ -116,7 +116,7 @@ fn serve(tracer: &Arc<Tracer>, headers: &HeaderMap, body: &Bytes, metrics: &Arc<
 async fn a_call_is_one_trace_from_the_client_to_the_server() {
     let metrics = Metrics::new().unwrap();
     let (tracer, collector) = tracer(MILLION, &metrics);
-    let body = call(json!({"traceparent": PARENT, "tracestate": "a=1", "progressToken": 7}));
+    let body = call(&json!({"traceparent": PARENT, "tracestate": "a=1", "progressToken": 7}));
     let (sent, headers) = serve(&tracer, &HeaderMap::new(), &body, &metrics);
     tracer.flush(Duration::from_secs(1)).await;
 
@@ -177,8 +177,8 @@ async fn meta_comes_before_http_and_links_it() {
     let (tracer, collector) = tracer(MILLION, &metrics);
     let http = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
     let headers = HeaderMap::from_iter([("traceparent".parse().unwrap(), http.parse().unwrap())]);
-    serve(&tracer, &headers, &call(json!({"traceparent": PARENT})), &metrics);
-    serve(&tracer, &headers, &call(json!({"traceparent": "garbage"})), &metrics);
+    serve(&tracer, &headers, &call(&json!({"traceparent": PARENT})), &metrics);
+    serve(&tracer, &headers, &call(&json!({"traceparent": "garbage"})), &metrics);
     tracer.flush(Duration::from_secs(1)).await;
     let spans = collector.spans();
     let (by_meta, by_http) = (&spans[1], &spans[3]);
@@ -193,18 +193,18 @@ async fn what_nobody_records_is_carried_and_not_exported() {
     let metrics = Metrics::new().unwrap();
     let (tracer, collector) = tracer(0, &metrics);
     let unsampled = PARENT.replace("-01", "-00");
-    let body = call(json!({"traceparent": unsampled}));
+    let body = call(&json!({"traceparent": unsampled}));
     let (sent, headers) = serve(&tracer, &HeaderMap::new(), &body, &metrics);
     assert_eq!(sent.as_ptr(), body.as_ptr(), "the client's own context, in the client's own bytes");
     assert_eq!(headers["traceparent"], &*unsampled);
 
     // A trace that begins here and is not to be recorded: whoever comes next hears of it.
-    let (sent, _) = serve(&tracer, &HeaderMap::new(), &call(json!({})), &metrics);
+    let (sent, _) = serve(&tracer, &HeaderMap::new(), &call(&json!({})), &metrics);
     let sent: Json = serde_json::from_slice(&sent).unwrap();
     assert!(sent["params"]["_meta"]["traceparent"].as_str().unwrap().ends_with("-00"), "{sent}");
 
     // What its caller records is, whatever the ratio.
-    serve(&tracer, &HeaderMap::new(), &call(json!({"traceparent": PARENT})), &metrics);
+    serve(&tracer, &HeaderMap::new(), &call(&json!({"traceparent": PARENT})), &metrics);
     tracer.flush(Duration::from_secs(1)).await;
     assert_eq!(collector.spans().len(), 2);
 }
@@ -228,7 +228,7 @@ fn a_ratio_of_new_traces_is_sampled_by_their_ids() {
 #[tokio::test]
 async fn without_a_trace_a_request_goes_as_it_came() {
     let metrics = Metrics::new().unwrap();
-    let body = call(json!({"traceparent": "what the client said"}));
+    let body = call(&json!({"traceparent": "what the client said"}));
     let mut attempt = metrics.backend(&ObjectId::new("team", "a")).start();
     let sent = attempt.traced(None, body.clone(), || unreachable!("nothing is described"));
     assert_eq!(sent.body.as_ptr(), body.as_ptr());
@@ -244,7 +244,7 @@ async fn how_it_ended_is_told_in_the_words_of_the_metrics() {
     let metrics = Metrics::new().unwrap();
     let (tracer, collector) = tracer(MILLION, &metrics);
     let route = metrics.server(&ObjectId::new("team", "tools"), "");
-    let body = call(json!({}));
+    let body = call(&json!({}));
     let envelope = envelope::decode(&body).unwrap();
     let start = || {
         let span = Origin::new(&tracer, client(), &HeaderMap::new()).begin(&envelope, None);
@@ -281,7 +281,7 @@ async fn a_dead_collector_is_asked_ever_more_rarely_and_costs_what_the_queue_hol
     let metrics = Metrics::new().unwrap();
     let (tracer, collector) = tracer(MILLION, &metrics);
     collector.refuse(true);
-    let body = call(json!({}));
+    let body = call(&json!({}));
     for _ in 0..QUEUE {
         serve(&tracer, &HeaderMap::new(), &body, &metrics);
     }
@@ -303,7 +303,7 @@ async fn the_end_waits_for_a_dead_collector_only_so_long() {
     let metrics = Metrics::new().unwrap();
     let (tracer, collector) = tracer(MILLION, &metrics);
     collector.refuse(true);
-    serve(&tracer, &HeaderMap::new(), &call(json!({})), &metrics);
+    serve(&tracer, &HeaderMap::new(), &call(&json!({})), &metrics);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let start = Instant::now();
     tracer.flush(Duration::from_secs(2)).await;
