@@ -15,8 +15,11 @@ const CASE: &str = "network-paths";
 /// The chart as it is rendered: the operator's own policy is in it.
 const RENDERED: &str = "deploy/install.yaml";
 
+/// Namespace, name, labels, and the port that it listens on under a name.
+type Other = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<(&'static str, u16)>);
+
 /// Pods that are not made of our objects: where, what they are labelled with, and a port by its name.
-const OTHERS: [(&str, &str, &[(&str, &str)], Option<(&str, u16)>); 9] = [
+const OTHERS: [Other; 9] = [
     ("apps", "client", &[("app", "client")], None),
     ("a", "database", &[("app", "database")], Some(("sql", 5432))),
     ("a", "web", &[("app", "web")], None),

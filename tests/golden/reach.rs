@@ -1,4 +1,4 @@
-//! What Kubernetes makes of NetworkPolicies: a pod that a policy selects in a direction may do in it what some policy allows, and
+//! What Kubernetes makes of `NetworkPolicies`: a pod that a policy selects in a direction may do in it what some policy allows, and
 //! nothing else; a pod that none selects may do everything. A connection needs both of its ends.
 
 use ipnet::IpNet;
