@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// A text that no pattern takes: nearly all of them are about ASCII, and those of paths about slashes.
+const NO_MATCH: &str = "é//";
+
 /// What is to be said about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -93,6 +96,7 @@ impl Bounds<'_> {
             Some("boolean") => self.put("text", "true".into(), Expected::FieldRefused),
             Some("array") => self.list(),
             Some("object") => self.map(),
+            None if self.schema["x-kubernetes-int-or-string"] == true => self.number_or_text(),
             other => panic!("{}: of type {other:?}", self.place.field),
         }
     }
@@ -107,7 +111,7 @@ impl Bounds<'_> {
             self.put("empty", "".into(), Expected::FieldRefused);
         }
         if self.schema["pattern"].is_string() {
-            self.put("no match", "é".into(), Expected::FieldRefused);
+            self.put("no match", NO_MATCH.into(), Expected::FieldRefused);
         }
         // Regular expressions of Go and of Rust differ in which of these are spaces.
         for space in ["\u{b}", "\u{a0}", "\u{2028}"] {
@@ -120,11 +124,24 @@ impl Bounds<'_> {
             // The longest duration there is; others go on as they begin.
             let is_duration = self.schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("ms"));
             let text = if is_duration { "99999ms".repeat(4) } else { text.to_owned() };
-            text.clone() + &"a".repeat(length - text.len())
+            // So that a number goes on as one.
+            let more = if text.ends_with(|last: char| last.is_ascii_digit()) { "0" } else { "a" };
+            text.clone() + &more.repeat(length - text.len())
         };
         let (longest, longer) = (long(most), long(most + 1));
         self.put(&format!("{most} characters"), longest.into(), Expected::FieldHolds);
         self.put(&format!("{} characters", most + 1), longer.into(), Expected::FieldRefused);
+    }
+
+    fn number_or_text(&mut self) {
+        self.put("a number", 1.into(), Expected::FieldHolds);
+        self.put("neither", true.into(), Expected::Agreement);
+        if self.schema["pattern"].is_string() {
+            self.put("no match", NO_MATCH.into(), Expected::FieldRefused);
+        }
+        let most = self.bound("maxLength").unwrap_or_else(|| panic!("{} has no bound", self.place.field));
+        self.put(&format!("{most} characters"), "1".repeat(most).into(), Expected::FieldHolds);
+        self.put(&format!("{} characters", most + 1), "1".repeat(most + 1).into(), Expected::FieldRefused);
     }
 
     fn integer(&mut self) {
