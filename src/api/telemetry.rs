@@ -1,5 +1,8 @@
 //! What a gateway tells of its work. Parts of an [`McpGateway`](super::McpGateway).
 
+// Descriptions of the CRD are no Markdown.
+#![allow(rustdoc::bare_urls)]
+
 use super::common::SecretKeySelector;
 use super::patterns::{HEADER_TEXT, HTTP_TOKEN, RATIO};
 use kube::KubeSchema;
