@@ -4,13 +4,13 @@ use super::Failure;
 use crate::gateway::config::{Engine, Runtime, Source, Watch, first, follow};
 use crate::gateway::peers::peering::Peering;
 use crate::gateway::{admin, channel};
+use crate::net::signals::Signals;
 use crate::net::socket::Bind;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The exit code of a process that a second signal ended before it was drained: 128 and SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -97,24 +97,5 @@ impl Host {
         let address = self.admin;
         let advice = "choose another with --admin";
         bound.map_err(|error| Failure::new(format!("the admin port {address} cannot be had: {error}; {advice}")))
-    }
-}
-
-/// The signals that ask a process to leave.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -20,6 +20,7 @@ use super::reap::Reaper;
 use super::{LAST_ANSWERS, Shim, ShimError, ShimLimits, Surroundings, strays};
 use crate::ir::secrets::Credentials;
 use crate::ir::snapshot::Process;
+use crate::net::signals::Signals;
 use crate::net::socket::{self, Bind};
 use door::Door;
 use listener::Connections;
@@ -30,7 +31,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Of the time to leave, what is kept back for what comes after the children's end.
 const LAST_STEPS: Duration = Duration::from_secs(1);
@@ -153,23 +153,4 @@ pub async fn serve(options: Options) -> Result<(), PodError> {
     };
     drop(watching);
     left
-}
-
-/// The signals that ask a process to leave.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
