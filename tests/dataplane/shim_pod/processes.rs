@@ -46,7 +46,13 @@ async fn a_hundred_sessions_leave_nothing() {
     is_quiet().await;
     assert_eq!(pod.metric("mcp_shim_sessions_open").await, 0);
     pod.family_is("the warm process alone is left", |family| family.len() == 1).await;
-    assert_eq!(descriptors(pod.process.pid()), before);
+    // The shim may still be closing the connection that was last asked for a metric.
+    within("no descriptor stays open", async {
+        while descriptors(pod.process.pid()) > before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
