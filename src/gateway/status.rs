@@ -5,6 +5,7 @@ use super::config::EngineReport;
 use super::state::{RouteState, Running, ServerState};
 use super::upstream::UpstreamStats;
 use crate::ir::channel::{RouteReport, ServerReport, short_name};
+use crate::ir::snapshot::Access;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ pub(super) fn of_routes(running: &Running) -> Vec<RouteStatus> {
 pub(super) fn report(running: &Running) -> EngineReport {
     let routes = running.routes.iter().map(|route| {
         let servers = listings(route).map(|(server, listing)| server_report(server, listing)).collect();
-        (route.id().clone(), RouteReport { servers })
+        let unavailable = matches!(route.spec.access, Access::Unavailable { .. });
+        (route.id().clone(), RouteReport { servers, unavailable })
     });
     EngineReport {
         backends: running.upstreams().map(|upstream| (upstream.id().clone(), upstream.report())).collect(),

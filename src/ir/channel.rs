@@ -180,6 +180,9 @@ pub fn short_name(name: &str) -> String {
 pub struct RouteReport {
     /// Its servers, in their order.
     pub servers: Vec<ServerReport>,
+    /// Whether it answers 503 to everybody, whatever its servers could do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unavailable: bool,
 }
 
 /// One server of a route as one gateway pod sees it.

@@ -102,7 +102,7 @@ fn find_route(running: &Running, parts: &Parts, connection: &ConnectionInfo) -> 
         Access::Anonymous => Ok(Arc::clone(route)),
         Access::Unavailable { .. } => Err(GatewayError::new(
             Kind::RouteUnavailable,
-            "this route is not available: its access policy is invalid or unresolved",
+            "this route is not available: its access policy or a server that it needs is invalid or unresolved",
         )),
     }
 }

@@ -62,7 +62,7 @@ fn first(text: &str, pods: &[(&str, ChannelState)]) -> McpRouteStatus {
 /// A pod that reports these servers of the route.
 fn says_all(servers: &[(&str, ServerReport)]) -> ChannelState {
     let named = |(name, server): &(&str, ServerReport)| ServerReport { name: (*name).into(), ..server.clone() };
-    let route = RouteReport { servers: servers.iter().map(named).collect() };
+    let route = RouteReport { servers: servers.iter().map(named).collect(), unavailable: false };
     reached(Report { routes: [(id("r"), route)].into(), ..report("new") })
 }
 
@@ -156,6 +156,23 @@ fn a_route_without_anything_to_call_is_not_served() {
     let half = first(&two_servers(), &[("a", good())]);
     assert_eq!(all(&half)[2..], ["Unknown Pending", "Unknown Pending"]);
     assert_eq!(half.parents[0].servers[1].reporting, Some(0));
+}
+
+#[test]
+fn a_route_that_refuses_everybody_is_not_served_whatever_its_servers_could_do() {
+    let unresolved = WORLD.replace("[{name: a}, {name: b, priority: 1}]", "[{name: nowhere}]");
+    let status = first(&unresolved, &[("a", good())]);
+    assert_eq!(all(&status)[..2], ["True Programmed", "False Unavailable"]);
+    let why = message_of(&status, "Ready");
+    assert_eq!(why, "clients get 503: no server has a usable backend");
+
+    // It is resolved since, and a pod serves what was before.
+    let refuses =
+        RouteReport { servers: vec![ServerReport { name: "s".into(), ..served(Some(0)) }], unavailable: true };
+    let refuses = reached(Report { routes: [(id("r"), refuses)].into(), ..report("old") });
+    let status = first(WORLD, &[("a", good()), ("b", refuses)]);
+    assert_eq!(all(&status)[..2], ["False ReplicasOutdated", "False Unavailable"]);
+    assert_eq!(message_of(&status, "Ready"), "clients get 503 until what was missing is in force at pod b");
 }
 
 #[test]

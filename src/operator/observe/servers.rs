@@ -6,7 +6,7 @@ use crate::api::conditions::{ConditionType, Finding, Reason, cut};
 use crate::api::route::RouteServerStatus;
 use crate::ir::channel::{Report, ServerReport};
 use crate::ir::ids::ObjectId;
-use crate::ir::snapshot::{self, Snapshot};
+use crate::ir::snapshot::{self, Access, Snapshot};
 use std::collections::BTreeSet;
 
 /// The most conflicting names that a status holds, and the longest of them in bytes, by its schema.
@@ -18,6 +18,10 @@ pub(super) struct Servers<'a> {
     servers: Vec<SeenServer<'a>>,
     /// Pods that report on the route.
     pods: Vec<&'a str>,
+    /// Those of them that answer 503 to everybody.
+    closed: Vec<&'a str>,
+    /// Why all of them should.
+    reason: Option<&'a str>,
 }
 
 struct SeenServer<'a> {
@@ -39,7 +43,17 @@ impl<'a> Servers<'a> {
                 .filter_map(|(pod, route)| Some((*pod, route.servers.iter().find(|server| server.name == spec.name)?)))
                 .collect(),
         };
-        Self { servers: specs.iter().map(seen).collect(), pods: of_route.iter().map(|(pod, _)| *pod).collect() }
+        let reason = route.and_then(|route| match &route.access {
+            Access::Unavailable { reason } => Some(reason.as_str()),
+            Access::Anonymous => None,
+        });
+        let closed = of_route.iter().filter(|(_, report)| report.unavailable);
+        Self {
+            servers: specs.iter().map(seen).collect(),
+            pods: of_route.iter().map(|(pod, _)| *pod).collect(),
+            closed: closed.map(|(pod, _)| *pod).collect(),
+            reason,
+        }
     }
 
     pub(super) fn pods(&self) -> usize {
@@ -50,8 +64,21 @@ impl<'a> Servers<'a> {
         self.servers.iter().map(SeenServer::status).collect()
     }
 
-    /// Why some pod cannot serve clients: nothing can be called, or not what the route requires.
+    /// Why some pod cannot serve clients: it refuses them all, nothing can be called, or not what the route requires.
     pub(super) fn unavailable(&self) -> Option<Problem> {
+        let message = self.refused().or_else(|| self.unserved())?;
+        Some(Problem::new(Reason::Unavailable, message))
+    }
+
+    fn refused(&self) -> Option<String> {
+        if let Some(reason) = self.reason {
+            return Some(format!("clients get 503: {reason}"));
+        }
+        (!self.closed.is_empty())
+            .then(|| format!("clients get 503 until what was missing is in force{}", self.place(&self.closed)))
+    }
+
+    fn unserved(&self) -> Option<String> {
         let is_dead = |server: &SeenServer<'_>, pod: &str| {
             server.reports.iter().any(|(name, report)| *name == pod && report.active_priority.is_none())
         };
@@ -70,7 +97,7 @@ impl<'a> Servers<'a> {
             let dead: Vec<&str> = self.pods.iter().filter(is_all_dead).copied().collect();
             (!dead.is_empty()).then(|| format!("no server has a backend that can be called{}", self.place(&dead)))
         };
-        Some(Problem::new(Reason::Unavailable, required.or_else(all)?))
+        required.or_else(all)
     }
 
     pub(super) fn primary_active(&self) -> Finding {
