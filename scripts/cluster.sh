@@ -206,7 +206,7 @@ arguments() { # arguments PROGRAM
         ;;
     containerd) echo "--config=$dir/containerd.toml" ;;
     kube-apiserver)
-        # Who names an owner may do so only if it may update the owner's finalizers, as some clusters ask for. Debian's etcd 3.4
+        # One plugin more than usual, which some clusters have: it looks at who may be named as an owner. Debian's etcd 3.4
         # cannot say how far a watch is, which the estimate of sizes waits for again and again.
         echo --etcd-servers=http://127.0.0.1:2379 --advertise-address="$node_ip" --secure-port=6443 \
             --service-cluster-ip-range="$services,$services6" --allow-privileged=true --authorization-mode=Node,RBAC \

@@ -6,7 +6,8 @@ use crate::ir::ids::ObjectId;
 use crate::translate::naming::OWNER_ANNOTATION;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-/// One of our own objects as the owner of what is made for it.
+/// One of our own objects as the owner of what is made for it. It does not block the owner's deletion: where the API server's plugin
+/// `OwnerReferencesPermissionEnforcement` is on, that would take one right more, and half a minute after our definitions were installed.
 pub(super) fn reference(target: &Target, meta: &ObjectMeta) -> OwnerReference {
     OwnerReference {
         api_version: API_VERSION.to_owned(),
@@ -14,7 +15,7 @@ pub(super) fn reference(target: &Target, meta: &ObjectMeta) -> OwnerReference {
         name: target.id.name.clone(),
         uid: meta.uid.clone().unwrap_or_default(),
         controller: Some(true),
-        block_owner_deletion: Some(true),
+        block_owner_deletion: None,
     }
 }
 

@@ -30,7 +30,7 @@ fn context(kind: &str, id: &ObjectId) -> Context {
             name: id.name.clone(),
             uid: "00000000-0000-0000-0000-000000000001".to_owned(),
             controller: Some(true),
-            block_owner_deletion: Some(true),
+            block_owner_deletion: None,
         },
         gateway_image: "registry.example.com/mcp-gateway:0.1.0".to_owned(),
         operator: OperatorPods {

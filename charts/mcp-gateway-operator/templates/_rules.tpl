@@ -6,10 +6,6 @@
 - apiGroups: [gateway.mcp-operator.dev]
   resources: [mcpgateways/status, mcpbackends/status, mcproutes/status, mcpauthpolicies/status]
   verbs: [patch]
-# Where admission enforces who may block a deletion, owner references need this.
-- apiGroups: [gateway.mcp-operator.dev]
-  resources: [mcpgateways/finalizers, mcpbackends/finalizers]
-  verbs: [update]
 # Watched by their metadata; read by name where an object of ours refers to them.
 - apiGroups: [""]
   resources: [secrets, configmaps]
