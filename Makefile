@@ -30,7 +30,7 @@ test: build ## Run the fast tier: unit, golden, generated files, layering, comma
 	@for name in $(FAST); do $(SUITE) $$name cargo test --locked --test $$name; done
 
 .PHONY: test-all
-test-all: test chart interop conformance tracing control-plane bench-smoke ## Run everything there is, against real servers and clients too
+test-all: test chart interop conformance tracing control-plane e2e bench-smoke ## Run everything there is, against real servers and clients too
 
 .PHONY: chart
 chart: build ## Render the chart, and check what comes of it

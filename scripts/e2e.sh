@@ -33,6 +33,8 @@ if [ $# -gt 0 ]; then
     tests --test-threads="$threads" "$@"
     exit
 fi
+# What the tests build on, by itself: a cluster that cannot do it would fail them for reasons of its own.
+tests/cluster/smoke.sh
 tests --test-threads=1 first::
 tests --test-threads="$threads" --skip first:: --skip last::
 tests --test-threads=1 last::

@@ -1,6 +1,6 @@
 //! Each way to break a child: the condition says which it is and what to do, and goes once that is done.
 
-use crate::stage::{DEMO, MISBEHAVING, Stage};
+use crate::stage::{DEMO, MISBEHAVING, Stage, by_reference};
 use crate::support::objects::{gateway, open, route};
 use serde_json::{Value, json};
 
@@ -115,6 +115,24 @@ async fn a_web_server_without_mcp() {
 async fn tls_where_none_is_expected() {
     breaks("tls", http(&["--self-signed"], json!({})), "Verified=False Unavailable", &["TLS"], http(&[], json!({})))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_nobody_vouches_for() {
+    let stage = Stage::new("authority").await;
+    stage.apply(&open("tools")).await;
+    stage.apply(&gateway("tools", json!({"replicas": 1}))).await;
+    stage.server_of_another_operator("theirs", MISBEHAVING, &["--http", "[::]:8000", "--self-signed"]).await;
+    stage.says_where("theirs", "https").await;
+    stage.apply(&by_reference("theirs")).await;
+    stage.apply(&route("theirs", "tools", &["theirs"])).await;
+    let said = stage.until("MCPBackend", "theirs", "Verified=False Unavailable").await;
+    assert!(said.contains("TLS") && said.contains("certificate"), "{said}");
+
+    stage.server_of_another_operator("theirs", MISBEHAVING, &["--http", "[::]:8000"]).await;
+    stage.says_where("theirs", "http").await;
+    stage.until("MCPRoute", "theirs", "Ready=True Ready").await;
+    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
 //! How clients reach a gateway: Services of each type, `HTTPRoute`, Ingress, TLS, both IP families.
 
 use crate::cluster::{self, kubectl};
-use crate::stage::{Stage, demo};
+use crate::stage::{DEMO, Stage, by_reference, demo};
 use crate::support::http::Connection;
 use crate::support::mcp::ModernClient;
-use crate::support::objects::{CLIENT_PORT, gateway, install_stand_in, open, route};
+use crate::support::objects::{CLIENT_PORT, gateway, open, route};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 
@@ -161,54 +161,12 @@ async fn services_have_both_families_where_the_cluster_has_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_another_operator_is_served_by_its_status() {
     let stage = served("other", json!({"replicas": 1})).await;
-    // The other operator is the test: it says that a server is where the child is.
-    let demo_http = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "theirs"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "theirs"}},
-            "template": {
-                "metadata": {"labels": {"app": "theirs"}},
-                "spec": {
-                    "automountServiceAccountToken": false,
-                    "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-                    "containers": [{
-                        "name": "server", "image": crate::stage::DEMO,
-                        "args": ["--name", "theirs", "--http", "[::]:8000"],
-                        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                    }],
-                },
-            },
-        },
-    });
-    stage.apply(&demo_http).await;
-    stage
-        .apply(&json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "theirs"},
-            "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 8000}]},
-        }))
-        .await;
-    let reference = json!({"group": "mcp.x-k8s.io", "kind": "MCPServer", "name": "theirs"});
-    stage
-        .apply(&json!({
-            "apiVersion": "gateway.mcp-operator.dev/v1alpha1", "kind": "MCPBackend", "metadata": {"name": "theirs"},
-            "spec": {"serverRef": reference},
-        }))
-        .await;
+    stage.server_of_another_operator("theirs", DEMO, &["--name", "theirs", "--http", "[::]:8000"]).await;
+    stage.apply(&by_reference("theirs")).await;
     stage.apply(&route("theirs", "tools", &["theirs"])).await;
     stage.until("MCPBackend", "theirs", "ResolvedRefs=False ServerNotFound").await;
-    // The kind comes while the operator runs.
-    install_stand_in(&stage.client, "MCPServer", "mcp.x-k8s.io", "v1alpha1", "mcpservers").await;
-    let url = format!("http://theirs.{}.svc:8000/mcp", stage.namespace);
-    let server = json!({
-        "apiVersion": "mcp.x-k8s.io/v1alpha1", "kind": "MCPServer", "metadata": {"name": "theirs"},
-        "status": {"address": {"url": url}},
-    });
-    stage
-        .until_some("the kind is served", async || {
-            stage.client.list_api_group_resources("mcp.x-k8s.io/v1alpha1").await.ok().map(|_| ())
-        })
-        .await;
-    stage.apply(&server).await;
+    // The kind may come while the operator runs.
+    stage.says_where("theirs", "http").await;
     stage.until("MCPBackend", "theirs", "Ready=True Ready").await;
     stage.until("MCPRoute", "theirs", "Ready=True Ready").await;
     let mut client = ModernClient::connect(stage.service("tools").await, "/theirs").await;

@@ -24,3 +24,4 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;
+mod traces;

@@ -2,7 +2,7 @@
 
 use crate::chart;
 use crate::cluster;
-use crate::support::objects::{CLIENT_PORT, Objects};
+use crate::support::objects::{CLIENT_PORT, Objects, install_stand_in};
 use kube::Client;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +21,7 @@ pub const DEMO: &str = concat!("ghcr.io/mcp-gateway-operator/demo-mcp-server:", 
 
 pub const MISBEHAVING: &str = concat!("ghcr.io/mcp-gateway-operator/misbehaving-server:", env!("CARGO_PKG_VERSION"));
 pub const EVERYTHING: &str = "mcp-tests.example/everything:1";
+pub const COLLECTOR: &str = "mcp-tests.example/collector:1";
 pub const PYTHON: &str = "mcp-tests.example/python:1";
 
 pub struct Stage {
@@ -94,6 +95,55 @@ impl Stage {
         pod["status"]["podIP"].as_str().unwrap_or_else(|| panic!("no address: {pod}")).parse().unwrap()
     }
 
+    /// Runs a server that is not ours, as another operator would: with a Service, on port 8000.
+    pub async fn server_of_another_operator(&self, name: &str, image: &str, args: &[&str]) {
+        let container = json!({
+            "name": "server", "image": image, "args": args,
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        });
+        self.deploy(name, container, json!([]), 8000).await;
+    }
+
+    /// The test says, as the other operator would, where that server is. The kind of its objects is there from now on.
+    pub async fn says_where(&self, name: &str, scheme: &str) {
+        install_stand_in(&self.client, "MCPServer", "mcp.x-k8s.io", "v1alpha1", "mcpservers").await;
+        self.until_some("the kind is served", async || {
+            self.client.list_api_group_resources("mcp.x-k8s.io/v1alpha1").await.ok().map(|_| ())
+        })
+        .await;
+        let url = format!("{scheme}://{name}.{}.svc:8000/mcp", self.namespace);
+        self.apply(&json!({
+            "apiVersion": "mcp.x-k8s.io/v1alpha1", "kind": "MCPServer", "metadata": {"name": name},
+            "status": {"address": {"url": url}},
+        }))
+        .await;
+    }
+
+    /// Runs a container under the restricted Pod Security Standard, with a Service for one port.
+    pub async fn deploy(&self, name: &str, container: Value, volumes: Value, port: u16) {
+        self.apply(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {
+                        "automountServiceAccountToken": false,
+                        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                        "containers": [container],
+                        "volumes": volumes,
+                    },
+                },
+            },
+        }))
+        .await;
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
+        }))
+        .await;
+    }
+
     /// The namespace is over with the test; what it holds goes in the background, also to make room for others' pods.
     pub async fn end(self) {
         cluster::forget(&self.client, &self.namespace).await;
@@ -132,6 +182,14 @@ pub fn node(program: &Path, arguments: &[&str]) -> Vec<u8> {
 /// Runs one of the clients of the interoperation tests.
 pub fn script(name: &str, arguments: &[&str]) {
     node(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/clients").join(name), arguments);
+}
+
+/// A server of another operator, by its object.
+pub fn by_reference(name: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.mcp-operator.dev/v1alpha1", "kind": "MCPBackend", "metadata": {"name": name},
+        "spec": {"serverRef": {"group": "mcp.x-k8s.io", "kind": "MCPServer", "name": name}},
+    })
 }
 
 /// A demo server as a child on standard input and output.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images of MCP servers that the end-to-end tests run in pods, without Docker. Prints the tars, one a line.
 #
-#   build.sh               everything, python and misbehaving
+#   build.sh               everything, python, collector and misbehaving
 #   build.sh NAME...       only these
 #
 # README.md beside this says what is in each. The programs are those that tests/tools pins, on Debian's packages, so this needs
@@ -14,7 +14,7 @@ kept=${XDG_CACHE_HOME:-$HOME/.cache}/mcp-gateway-operator/test-images
 fail() { echo "tests/images/build.sh: $*" >&2; exit 1; }
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "apt-get is missing; this needs Debian or Ubuntu"
 
-state=$(cat "$here"/*.sh "$here"/*.py "$repository"/scripts/oci-image.sh "$repository"/tests/tools/* /etc/os-release | sha256sum | cut -c -16)
+state=$(cat "$here"/*.sh "$here"/*.py "$repository"/scripts/oci-image.sh "$repository"/tests/{tools,collector}/* /etc/os-release | sha256sum | cut -c -16)
 mkdir -p "$kept/$state"
 # Two runs may start together; the second waits for the first.
 exec 9>"$kept/$state/.lock"
@@ -51,7 +51,7 @@ unpack() { # unpack ROOT PACKAGE...
     rm -rf "$root"/usr/share/{doc,man,locale,lintian,bash-completion,perl5} "$scratch"
 }
 
-pack() { # pack NAME ROOT: the operator runs it as a user that has /home/mcp and /tmp, both mounted
+pack() { # pack NAME ROOT [OPTION...]: the operator runs it as a user that has /home/mcp and /tmp, both mounted
     install -d -m 755 "$2" "$2/home" "$2/home/mcp" "$2/etc"
     install -d -m 1777 "$2/tmp"
     echo 'hosts: files dns' >"$2/etc/nsswitch.conf"
@@ -59,7 +59,7 @@ pack() { # pack NAME ROOT: the operator runs it as a user that has /home/mcp and
     echo 'mcp:x:65532:' >"$2/etc/group"
     chmod -R a+rX "$2"
     "$repository/scripts/oci-image.sh" --name "mcp-tests.example/$1:1" --rootfs "$2" --user 65532:65532 \
-        --env LANG=C.UTF-8 --workdir /home/mcp --output "$kept/$state/$1.tar"
+        --env LANG=C.UTF-8 --workdir /home/mcp --output "$kept/$state/$1.tar" "${@:3}"
 }
 
 everything() { # Node.js of npm, with the C++ library of Debian
@@ -71,6 +71,11 @@ everything() { # Node.js of npm, with the C++ library of Debian
     printf '#!/bin/sh\nexec node %s/dist/index.js "$@"\n' "$server" >"$root/usr/local/bin/mcp-server-everything"
     chmod 755 "$root/usr/local/bin/mcp-server-everything"
     pack everything "$root"
+}
+
+collector() { # OpenTelemetry's, static
+    install -D -m 755 "$("$repository/scripts/collector.sh")" "$work/collector/usr/local/bin/collector"
+    pack collector "$work/collector" --entrypoint /usr/local/bin/collector
 }
 
 python() { # Debian's Python and git, with the servers of PyPI
@@ -114,11 +119,11 @@ repository_with_a_commit() { # for mcp-server-git
     git -C "$1" read-tree HEAD
 }
 
-[ $# -gt 0 ] || set -- everything python misbehaving
+[ $# -gt 0 ] || set -- everything python collector misbehaving
 for name; do
     case $name in
         misbehaving) "$repository/scripts/images.sh" --fast misbehaving-server ;;
-        everything | python)
+        everything | python | collector)
             [ -e "$kept/$state/$name.tar" ] || "$name"
             echo "$kept/$state/$name.tar"
             ;;

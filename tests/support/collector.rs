@@ -94,21 +94,7 @@ service:
 
     /// Every span that arrived so far.
     pub fn spans(&self) -> Vec<Span> {
-        let raw = self.raw();
-        // The last line may not be whole yet.
-        let documents = raw.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-        let mut spans = Vec::new();
-        for document in documents {
-            for resource_spans in list(&document, "resourceSpans") {
-                let resource = resource_spans["resource"].clone();
-                for scope in list(&resource_spans, "scopeSpans") {
-                    let bodies = list(&scope, "spans").into_iter();
-                    spans.extend(bodies.map(|body| Span { body, resource: resource.clone() }));
-                }
-            }
-        }
-        spans
+        spans_of(&self.raw())
     }
 
     /// The spans, as soon as they are as wanted.
@@ -168,6 +154,23 @@ impl Span {
     pub fn of_process(&self, key: &str) -> String {
         find(&self.resource["attributes"], key)
     }
+}
+
+/// The spans of a collector's file: a JSON document per line, among which there may be other lines, and the last may not be whole yet.
+pub fn spans_of(raw: &str) -> Vec<Span> {
+    let documents = raw.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let mut spans = Vec::new();
+    for document in documents {
+        for resource_spans in list(&document, "resourceSpans") {
+            let resource = resource_spans["resource"].clone();
+            for scope in list(&resource_spans, "scopeSpans") {
+                let bodies = list(&scope, "spans").into_iter();
+                spans.extend(bodies.map(|body| Span { body, resource: resource.clone() }));
+            }
+        }
+    }
+    spans
 }
 
 fn find(attributes: &Value, key: &str) -> String {
