@@ -130,11 +130,12 @@ fn server_report(server: &ServerState, listing: Listing) -> ServerReport {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let taken = listing.conflicts().filter(|conflict| conflict.is_taken());
     let conflicts = taken.take(MAX_CONFLICTS).map(|conflict| short_name(&conflict.key));
-    let tiers = server.spec.tiers.iter().zip(server.group.tiers());
+    // Tiers are tried in their order, each backend with a share of it: the first that is not known to fail answers.
+    let active = server.spec.tiers.iter().zip(server.group.tiers()).find(|(_, tier)| tier.is_usable());
     ServerReport {
         name: server.name.to_string(),
-        // Tiers are tried in their order, each backend with a share of it: the first that is not known to fail answers.
-        active_priority: tiers.filter(|(_, tier)| tier.is_usable()).map(|(spec, _)| spec.priority).next(),
+        active_priority: active.as_ref().map(|(spec, _)| spec.priority),
+        untried: active.is_some_and(|(_, tier)| !tier.is_tried()),
         healthy: number(server.group.backends().filter(|backend| backend.is_callable()).count()),
         total: number(server.group.backends().count()),
         listed: listing.listed,

@@ -194,6 +194,9 @@ pub struct ServerReport {
     /// The priority of the tier that calls go to: the first with a backend that can be called; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_priority: Option<u32>,
+    /// Whether no backend of that tier has answered yet, so that calls going there is all that is known of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub untried: bool,
     /// Backends that can be called: they have an address, and their last handshake did not fail.
     pub healthy: u32,
     /// Backends in all tiers.

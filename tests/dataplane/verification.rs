@@ -58,6 +58,7 @@ async fn every_backend_is_known_before_anybody_calls_it() {
     }
     let of_good = server_of(&report, "good");
     assert_eq!((of_good.active_priority, of_good.healthy, of_good.total), (Some(0), 1, 1));
+    assert!(!of_good.untried);
     assert_eq!((of_good.listed, of_good.tools), (None, 0), "no client was there yet");
     assert!(good.received().iter().all(|received| received.http_method == "POST"), "never a bare GET");
     let series = r#"mcp_gateway_upstream_verifications_total{backend="team/good",outcome="ok"}"#;

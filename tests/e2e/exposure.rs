@@ -50,7 +50,9 @@ async fn a_gateway_moves_from_a_cluster_address_to_a_node_port_to_a_load_balance
     let addresses = nodes["items"][0]["status"]["addresses"].as_array().unwrap();
     let internal = addresses.iter().find(|address| address["type"] == "InternalIP").unwrap();
     let node: IpAddr = internal["address"].as_str().unwrap().parse().unwrap();
-    assert_serves(SocketAddr::new(node, port.try_into().unwrap())).await;
+    let address = SocketAddr::new(node, port.try_into().unwrap());
+    stage.leads_somewhere(address).await;
+    assert_serves(address).await;
 
     stage.apply(&gateway("tools", json!({"replicas": 1, "expose": {"type": "LoadBalancer"}}))).await;
     // Nobody balances here: the test plays the cloud.
@@ -111,10 +113,9 @@ async fn a_listener_has_its_certificate_from_a_secret_and_takes_the_next_one_wit
     stage.apply(&route("docs", "tools", &["docs"])).await;
     stage.until("MCPRoute", "docs", "Ready=True Ready").await;
     let address = stage.service_port("tools", 8443).await;
-    let request = "GET /docs HTTP/1.1\r\nhost: mcp.example.com\r\naccept: text/event-stream\r\n\r\n";
+    let request = || initialize("mcp.example.com");
     let mut connection = Connection::open_tls(address, first.cert.der(), "mcp.example.com").await.unwrap();
-    // Not MCP, but an answer of the gateway's.
-    assert_eq!(connection.exchange(request).await.unwrap().status, 400);
+    assert_eq!(connection.exchange(request()).await.unwrap().status, 200);
 
     let restarts = stage.gateway_pods("tools").await[0]["metadata"]["uid"].clone();
     let second = certificate();
@@ -124,9 +125,24 @@ async fn a_listener_has_its_certificate_from_a_secret_and_takes_the_next_one_wit
             Connection::open_tls(address, second.cert.der(), "mcp.example.com").await.ok()
         })
         .await;
-    assert_eq!(connection.exchange(request).await.unwrap().status, 400, "the old connection goes on");
+    assert_eq!(connection.exchange(request()).await.unwrap().status, 200, "the old connection goes on");
     assert_eq!(stage.gateway_pods("tools").await[0]["metadata"]["uid"], restarts);
     stage.end().await;
+}
+
+/// The first request of a client that knows the gateway by this name.
+fn initialize(hostname: &str) -> Vec<u8> {
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+    let head = [
+        "POST /docs HTTP/1.1".to_owned(),
+        format!("host: {hostname}"),
+        "content-type: application/json".to_owned(),
+        "accept: application/json, text/event-stream".to_owned(),
+        format!("content-length: {}", body.len()),
+    ];
+    format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
 }
 
 fn certificate() -> rcgen::CertifiedKey<rcgen::KeyPair> {

@@ -65,16 +65,20 @@ impl Stage {
         self.service_port(gateway, CLIENT_PORT).await
     }
 
-    /// Where clients find a port of a gateway's Service, once the node leads there: it learns of ready pods a moment after the
-    /// operator does.
+    /// Where clients find a port of a gateway's Service.
     pub async fn service_port(&self, gateway: &str, port: u16) -> SocketAddr {
         let service = self.get("v1/Service", &format!("mcpgw-{gateway}")).await.expect("a gateway has a Service");
         let address = SocketAddr::new(service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap(), port);
+        self.leads_somewhere(address).await;
+        address
+    }
+
+    /// Waits until the node leads there: it learns of Services and of ready pods a moment after the operator does.
+    pub async fn leads_somewhere(&self, address: SocketAddr) {
         self.until_some(&format!("{address} leads somewhere"), async || {
             tokio::net::TcpStream::connect(address).await.ok().map(|_| ())
         })
         .await;
-        address
     }
 
     /// The pods that a label selects, those that leave excepted.

@@ -36,7 +36,17 @@ pub(crate) struct TierMembers<'a> {
 impl TierMembers<'_> {
     /// Whether one of its backends takes calls, as far as is known.
     pub(crate) fn is_usable(&self) -> bool {
-        self.members.iter().zip(self.weights).any(|(backend, weight)| *weight > 0 && backend.is_callable())
+        self.usable().next().is_some()
+    }
+
+    /// Whether one of these has answered.
+    pub(crate) fn is_tried(&self) -> bool {
+        self.usable().any(|backend| backend.knowledge().known().verified.is_some())
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let with_share = self.members.iter().zip(self.weights).filter(|(_, weight)| **weight > 0);
+        with_share.map(|(backend, _)| backend).filter(|backend| backend.is_callable())
     }
 }
 

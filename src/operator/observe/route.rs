@@ -72,8 +72,10 @@ impl AtParent<'_> {
             (None, None) => {
                 self.standing(stamp).unwrap_or_else(|| Reported::pending("its gateway was not looked at yet"))
             }
-            (None, Some(seen)) if seen.is_first_look() => self.standing(stamp).unwrap_or_else(|| self.reported(seen)),
-            (None, Some(seen)) => self.reported(seen),
+            (None, Some(seen)) if seen.is_first_look() => {
+                self.standing(stamp).unwrap_or_else(|| self.reported(seen, stamp))
+            }
+            (None, Some(seen)) => self.reported(seen, stamp),
         };
         let (rank, sentence) = sentence(&self.parent.conditions, &reported);
         let findings = [self.parent.conditions.as_slice(), &reported.findings].concat();
@@ -100,7 +102,7 @@ impl AtParent<'_> {
         was_served.then(|| Reported { findings, servers: before.servers.clone(), pods: None })
     }
 
-    fn reported(&self, seen: &SeenGateway) -> Reported {
+    fn reported(&self, seen: &SeenGateway, stamp: &Stamp) -> Reported {
         let snapshot = self.plan.gateways.get(&self.parent.gateway).and_then(|gateway| gateway.snapshot.as_ref());
         let reports = seen.reports();
         let servers = Servers::new(self.id, snapshot, &reports);
@@ -120,9 +122,27 @@ impl AtParent<'_> {
                     unknown(ConditionType::CatalogComplete),
                 ]
             }
-            None => vec![seen.programmed(), ready(&servers), servers.primary_active(), servers.catalog_complete()],
+            None => vec![
+                seen.programmed(),
+                self.ready(&servers, stamp),
+                servers.primary_active(),
+                servers.catalog_complete(),
+            ],
         };
         Reported { findings, servers: servers.statuses(), pods: Some(servers.pods()) }
+    }
+
+    /// Pods that are new have not tried anything: what was said before stands until one has.
+    fn ready(&self, servers: &Servers<'_>, stamp: &Stamp) -> Finding {
+        let type_ = ConditionType::Ready;
+        if let Some(problem) = servers.unavailable() {
+            return problem.finding(type_);
+        }
+        if !servers.is_untried() {
+            return Finding::good(type_, Reason::Ready, "");
+        }
+        let before = self.before.and_then(|before| stamp.standing(type_, &before.conditions));
+        before.unwrap_or_else(|| Problem::pending("no pod has had an answer of a server yet").finding(type_))
     }
 
     /// Why no pod says anything of the route.
@@ -138,11 +158,6 @@ impl AtParent<'_> {
         let untold = || Problem::pending(format!("no pod of {gateway} has reported on it yet"));
         Some(seen.silence().unwrap_or_else(untold))
     }
-}
-
-fn ready(servers: &Servers<'_>) -> Finding {
-    let good = || Finding::good(ConditionType::Ready, Reason::Ready, "");
-    servers.unavailable().map_or_else(good, |problem| problem.finding(ConditionType::Ready))
 }
 
 /// What pods report of a route, of each type in [`REPORTED`].

@@ -176,6 +176,27 @@ fn a_route_that_refuses_everybody_is_not_served_whatever_its_servers_could_do() 
 }
 
 #[test]
+fn a_route_is_not_ready_before_a_server_has_answered_and_stays_so_while_new_pods_try() {
+    let new = || says(ServerReport { untried: true, ..served(Some(0)) });
+    let status = first(WORLD, &[("a", new())]);
+    assert_eq!(all(&status)[..2], ["True Programmed", "Unknown Pending"]);
+    assert_eq!(message_of(&status, "Ready"), "no pod has had an answer of a server yet");
+    assert_eq!(of(&[("a", new()), ("b", good())])[1], "True Ready", "one that knows is enough");
+    assert_eq!(of(&[("a", new()), ("b", says(served(None)))])[1], "False Unavailable");
+
+    let again = |text: &str, state, before: &_| {
+        all(&status_at(text, &[(id("gw"), heard(&[("c", state)]))].into(), before, &at(1, 60)))
+    };
+    let before = first(WORLD, &[("a", good())]);
+    assert_eq!(again(WORLD, new(), &before)[1], "True Ready", "all pods were replaced");
+    assert_eq!(again(WORLD, says(served(None)), &before)[1], "False Unavailable");
+    // What the route requires counts by itself.
+    let pods = |t| says_all(&[("s", served(Some(0))), ("t", ServerReport { untried: t, ..served(Some(0)) })]);
+    assert_eq!(all(&first(&two_servers(), &[("a", pods(true))]))[1], "Unknown Pending");
+    assert_eq!(all(&first(&two_servers(), &[("a", pods(false))]))[1], "True Ready");
+}
+
+#[test]
 fn what_clients_do_not_find_is_told_with_why() {
     let unlisted = ServerReport { listed: Some(false), problem: Some("timed out".into()), ..served(Some(0)) };
     let status = first(WORLD, &[("a", good()), ("b", says(unlisted.clone()))]);

@@ -100,6 +100,15 @@ impl<'a> Servers<'a> {
         required.or_else(all)
     }
 
+    /// Whether no pod knows yet that clients can be served: by nothing at all, or not by what the route requires.
+    pub(super) fn is_untried(&self) -> bool {
+        let is_tried = |server: &SeenServer<'_>| {
+            server.reports.iter().any(|(_, report)| report.active_priority.is_some() && !report.untried)
+        };
+        let required = self.servers.iter().filter(|server| server.spec.required);
+        !self.servers.iter().any(is_tried) || !required.into_iter().all(is_tried)
+    }
+
     pub(super) fn primary_active(&self) -> Finding {
         let type_ = ConditionType::PrimaryActive;
         let mut dead = Vec::new();

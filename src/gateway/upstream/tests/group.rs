@@ -3,6 +3,7 @@
 use super::super::Group;
 use super::*;
 use crate::gateway::error::{Kind, Retry};
+use crate::gateway::upstream::Introduction;
 use crate::ir::snapshot::{Failover, Server, Tier, WeightedBackend};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -172,4 +173,19 @@ fn the_futures_are_send() {
         assert_send(upstream.shutdown());
     }
     let _ = check;
+}
+
+#[tokio::test]
+async fn a_tier_is_tried_once_a_backend_with_a_share_has_answered() {
+    let server = TestServer::start(|_| json("{}")).await;
+    let group = group(&[&[("a", 1, server.address), ("b", 0, server.address)]], 1);
+    let is = || group.tiers().map(|tier| (tier.is_usable(), tier.is_tried())).next().unwrap();
+    assert_eq!(is(), (true, false));
+    let know = |backend: usize| {
+        group.backends().nth(backend).unwrap().knowledge().introduced(Introduction::unreadable());
+    };
+    know(1);
+    assert_eq!(is(), (true, false), "it takes nothing");
+    know(0);
+    assert_eq!(is(), (true, true));
 }
