@@ -36,5 +36,7 @@ fi
 # What the tests build on, by itself: a cluster that cannot do it would fail them for reasons of its own.
 tests/cluster/smoke.sh
 tests --test-threads=1 first::
-tests --test-threads="$threads" --skip first:: --skip last::
+tests --test-threads="$threads" --skip first:: --skip reload:: --skip last::
+# By itself, since it tells how long a change takes.
+tests --test-threads=1 reload::
 tests --test-threads=1 last::

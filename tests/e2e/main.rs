@@ -11,6 +11,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod broken;
+mod changes;
 mod chart;
 mod children;
 mod cluster;

@@ -2,13 +2,16 @@
 {{- define "operator.rules" -}}
 - apiGroups: [gateway.mcp-operator.dev]
   resources: [mcpgateways, mcpbackends, mcproutes, mcpauthpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [gateway.mcp-operator.dev]
   resources: [mcpgateways/status, mcpbackends/status, mcproutes/status, mcpauthpolicies/status]
   verbs: [patch]
 # Watched by their metadata; read by name where an object of ours refers to them.
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, serviceaccounts]
