@@ -23,7 +23,7 @@ trap finish EXIT
 
 # With a process group each, the two do not get the terminal's Ctrl-C themselves: it comes once, and in order, from here.
 set -m
-demo-mcp-server --name demo-http --http 127.0.0.1:0 2>"$demo_log" &
+demo-mcp-server --name demo-http --scheme web --http 127.0.0.1:0 2>"$demo_log" &
 demo=$!
 # It chooses a free port and says which.
 until url=$(sed -n 's/^listening on //p' "$demo_log") && [ -n "$url" ]; do

@@ -29,6 +29,10 @@ struct Args {
     /// The name that `whoami` answers with
     #[arg(long, default_value = "demo")]
     name: String,
+    /// The scheme of its resource's URI, SCHEME://readme: another one than that of a server behind the same route, unless the two are
+    /// interchangeable
+    #[arg(long, default_value = "demo")]
+    scheme: String,
     /// Serve Streamable HTTP at this address, path /mcp, instead of stdio
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -36,21 +40,22 @@ struct Args {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Args { name, http } = Args::parse();
+    let Args { name, scheme, http } = Args::parse();
+    let server = DemoServer::new(name, &scheme);
     match http {
-        Some(address) => serve_http(name, address).await,
-        None => serve_stdio(name).await,
+        Some(address) => serve_http(server, address).await,
+        None => serve_stdio(server).await,
     }
 }
 
 /// Serves the one client that started this process, until it closes stdin.
-async fn serve_stdio(name: String) -> Result<(), Box<dyn std::error::Error>> {
-    DemoServer::new(name).serve(stdio()).await?.waiting().await?;
+async fn serve_stdio(server: DemoServer) -> Result<(), Box<dyn std::error::Error>> {
+    server.serve(stdio()).await?.waiting().await?;
     Ok(())
 }
 
 /// Serves any number of clients until a signal asks the process to stop.
-async fn serve_http(name: String, address: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve_http(server: DemoServer, address: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = StreamableHttpServerConfig::default();
     if !address.ip().is_loopback() {
         // A web page that rebinds a name reaches loopback servers only; in a cluster the server's names are not known to it.
@@ -58,7 +63,7 @@ async fn serve_http(name: String, address: SocketAddr) -> Result<(), Box<dyn std
     }
     let stop = config.cancellation_token.clone();
     let service: StreamableHttpService<_, LocalSessionManager> =
-        StreamableHttpService::new(move || Ok(DemoServer::new(name.clone())), std::sync::Arc::default(), config);
+        StreamableHttpService::new(move || Ok(server.clone()), std::sync::Arc::default(), config);
 
     let listener = TcpListener::bind(address).await?;
     eprintln!("listening on http://{}/mcp", listener.local_addr()?);

@@ -16,7 +16,6 @@ use rmcp::{
 };
 use serde::Deserialize;
 
-const README_URI: &str = "demo://readme";
 const README: &str =
     "This resource comes from a demo MCP server. Its tools are harmless: try `echo`, `add` or `whoami`.";
 
@@ -28,11 +27,13 @@ const STEP: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct DemoServer {
     name: String,
+    readme_uri: String,
 }
 
 impl DemoServer {
-    pub(crate) fn new(name: String) -> Self {
-        Self { name }
+    /// A server of this name, whose resource has a URI of this scheme.
+    pub(crate) fn new(name: String, scheme: &str) -> Self {
+        Self { name, readme_uri: format!("{scheme}://readme") }
     }
 }
 
@@ -133,7 +134,7 @@ impl ServerHandler for DemoServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let readme = Resource::new(README_URI, "readme").with_mime_type("text/plain");
+        let readme = Resource::new(self.readme_uri.clone(), "readme").with_mime_type("text/plain");
         Ok(ListResourcesResult::with_all_items(vec![readme]))
     }
 
@@ -142,10 +143,10 @@ impl ServerHandler for DemoServer {
         request: ReadResourceRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        if request.uri != README_URI {
+        if request.uri != self.readme_uri {
             return Err(ErrorData::resource_not_found(format!("no resource {}", request.uri), None));
         }
-        let contents = ResourceContents::text(README, README_URI).with_mime_type("text/plain");
+        let contents = ResourceContents::text(README, self.readme_uri.clone()).with_mime_type("text/plain");
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
 }
