@@ -182,10 +182,14 @@ async fn mounts_never_bring_back_what_a_push_replaced() {
     passes_over(torn, &|| volumes.write_credentials(four, 4)).await;
     volumes.write_snapshot(four);
     gateway.status_where("the mounts overtake", |status| status["generation"] == four.hash()).await;
-    // Not one of the others was served in between, and nothing was refused.
-    let applied: Vec<String> =
-        gateway.process.log().into_iter().filter(|line| line.contains("generation applied")).collect();
-    assert_eq!(applied.len(), 2, "{applied:#?}");
+    // Not one of the others was served in between, and nothing was refused. The log comes through a pipe, later than the status.
+    within("the second one is logged", async {
+        while seen("generation applied") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(seen("generation applied"), 2, "{:#?}", gateway.process.log());
     assert_eq!(channel.report().await.refused, None);
 
     // An operator that does not know yet that another one took over.
