@@ -15,7 +15,7 @@ const MAX_NAME_BYTES: usize = 256;
 
 /// The servers of one route at one gateway.
 pub(super) struct Servers<'a> {
-    servers: Vec<SeenServer<'a>>,
+    seen: Vec<SeenServer<'a>>,
     /// Pods that report on the route.
     pods: Vec<&'a str>,
     /// Those of them that answer 503 to everybody.
@@ -49,7 +49,7 @@ impl<'a> Servers<'a> {
         });
         let closed = of_route.iter().filter(|(_, report)| report.unavailable);
         Self {
-            servers: specs.iter().map(seen).collect(),
+            seen: specs.iter().map(seen).collect(),
             pods: of_route.iter().map(|(pod, _)| *pod).collect(),
             closed: closed.map(|(pod, _)| *pod).collect(),
             reason,
@@ -61,7 +61,7 @@ impl<'a> Servers<'a> {
     }
 
     pub(super) fn statuses(&self) -> Vec<RouteServerStatus> {
-        self.servers.iter().map(SeenServer::status).collect()
+        self.seen.iter().map(SeenServer::status).collect()
     }
 
     /// Why some pod cannot serve clients: it refuses them all, nothing can be called, or not what the route requires.
@@ -82,7 +82,7 @@ impl<'a> Servers<'a> {
         let is_dead = |server: &SeenServer<'_>, pod: &str| {
             server.reports.iter().any(|(name, report)| *name == pod && report.active_priority.is_none())
         };
-        let required = self.servers.iter().find_map(|server| {
+        let required = self.seen.iter().find_map(|server| {
             let dead: Vec<&str> = server.dead_at();
             (server.spec.required && !dead.is_empty()).then(|| {
                 let place = self.place(&dead);
@@ -93,7 +93,7 @@ impl<'a> Servers<'a> {
             })
         });
         let all = || {
-            let is_all_dead = |pod: &&&str| self.servers.iter().all(|server| is_dead(server, pod));
+            let is_all_dead = |pod: &&&str| self.seen.iter().all(|server| is_dead(server, pod));
             let dead: Vec<&str> = self.pods.iter().filter(is_all_dead).copied().collect();
             (!dead.is_empty()).then(|| format!("no server has a backend that can be called{}", self.place(&dead)))
         };
@@ -105,15 +105,15 @@ impl<'a> Servers<'a> {
         let is_tried = |server: &SeenServer<'_>| {
             server.reports.iter().any(|(_, report)| report.active_priority.is_some() && !report.untried)
         };
-        let required = self.servers.iter().filter(|server| server.spec.required);
-        !self.servers.iter().any(is_tried) || !required.into_iter().all(is_tried)
+        let required = self.seen.iter().filter(|server| server.spec.required);
+        !self.seen.iter().any(is_tried) || !required.into_iter().all(is_tried)
     }
 
     pub(super) fn primary_active(&self) -> Finding {
         let type_ = ConditionType::PrimaryActive;
         let mut dead = Vec::new();
         let mut failed_over = Vec::new();
-        for server in &self.servers {
+        for server in &self.seen {
             let (name, first) = (&server.spec.name, server.first_priority());
             let at = server.dead_at();
             if !at.is_empty() {
@@ -137,7 +137,7 @@ impl<'a> Servers<'a> {
         if !told.is_empty() {
             return Finding::bad(type_, reason, told.join("; "));
         }
-        if self.servers.iter().any(|server| server.reports.is_empty()) {
+        if self.seen.iter().any(|server| server.reports.is_empty()) {
             return Problem::pending("no pod has reported on every server yet").finding(type_);
         }
         Finding::good(type_, Reason::PrimaryActive, "")
@@ -145,15 +145,15 @@ impl<'a> Servers<'a> {
 
     pub(super) fn catalog_complete(&self) -> Finding {
         let type_ = ConditionType::CatalogComplete;
-        let missing: Vec<String> = self.servers.iter().filter_map(|server| self.not_listed(server)).collect();
-        let conflicts: Vec<String> = self.servers.iter().filter_map(SeenServer::conflict).collect();
+        let missing: Vec<String> = self.seen.iter().filter_map(|server| self.not_listed(server)).collect();
+        let conflicts: Vec<String> = self.seen.iter().filter_map(SeenServer::conflict).collect();
         let reason = if missing.is_empty() { Reason::NameConflict } else { Reason::Unavailable };
         let told = [missing, conflicts].concat();
         if !told.is_empty() {
             return Finding::bad(type_, reason, told.join("; "));
         }
         let is_listed = |server: &SeenServer<'_>| server.reports.iter().any(|(_, report)| report.listed == Some(true));
-        if !self.servers.iter().all(is_listed) {
+        if !self.seen.iter().all(is_listed) {
             return Problem::pending("no client was there to list for yet").finding(type_);
         }
         Finding::good(type_, Reason::CatalogComplete, "")
