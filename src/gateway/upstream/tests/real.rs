@@ -11,7 +11,7 @@ mod demo;
 
 async fn rmcp_server() -> (SocketAddr, JoinSet<()>) {
     let service: StreamableHttpService<_, LocalSessionManager> = StreamableHttpService::new(
-        || Ok(demo::DemoServer::new("real".to_owned())),
+        || Ok(demo::DemoServer::new("real".to_owned(), "demo")),
         Arc::default(),
         StreamableHttpServerConfig::default(),
     );
