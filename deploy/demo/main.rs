@@ -29,7 +29,7 @@ struct Args {
     /// The name that `whoami` answers with
     #[arg(long, default_value = "demo")]
     name: String,
-    /// The scheme of its resource's URI, SCHEME://readme: another one than that of a server behind the same route, unless the two are
+    /// The scheme of its resource's URI, `SCHEME://readme`: another one than that of a server behind the same route, unless the two are
     /// interchangeable
     #[arg(long, default_value = "demo")]
     scheme: String,
