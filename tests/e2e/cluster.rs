@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 /// Where kubectl and helm are: `scripts/cluster-tools.sh` builds them where nobody has.
 static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -106,7 +107,13 @@ pub fn everything() -> BTreeSet<String> {
 pub fn definitions_of(file: &str) {
     let file = TOOLS.join("crds").join(file);
     kubectl(&["apply", "--server-side", "--filename", file.to_str().unwrap()]);
-    kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", file.to_str().unwrap()]);
+    // kubectl gives up on one that has no conditions at all yet.
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", file.to_str().unwrap()];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(failure) = tell("kubectl", &wait, "") {
+        assert!(Instant::now() < deadline, "{failure}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Names of our custom resource definitions.

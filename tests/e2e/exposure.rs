@@ -168,8 +168,9 @@ async fn services_have_both_families_where_the_cluster_has_them() {
         eprintln!("NOT RUN: this cluster has one IP family only");
     }
     for address in addresses {
-        let address: IpAddr = address.as_str().unwrap().parse().unwrap();
-        assert_serves(SocketAddr::new(address, CLIENT_PORT)).await;
+        let address = SocketAddr::new(address.as_str().unwrap().parse().unwrap(), CLIENT_PORT);
+        stage.leads_somewhere(address).await;
+        assert_serves(address).await;
     }
     stage.end().await;
 }
