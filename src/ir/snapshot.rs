@@ -4,8 +4,13 @@
 //! left to look up, no default to supply, no selector to evaluate. Vectors are in the order in which the data
 //! plane consults them, and translation makes that order independent of its input's.
 
+mod resilience;
 mod tracing;
 
+pub use resilience::{
+    CircuitBreaker, Failover, FailureRate, HashBy, HealthCheck, HealthCheckMethod, LoadBalancing, OutlierDetection,
+    RetryBudget, RetryCause, TierCatalog,
+};
 pub use tracing::{OtlpProtocol, Tracing};
 
 use super::ids::{ObjectId, SecretKey};
@@ -168,6 +173,9 @@ pub struct Server {
     pub tiers: Vec<Tier>,
     /// How often and how fast to try another endpoint.
     pub failover: Failover,
+    /// How an endpoint is chosen inside a tier.
+    #[serde(default, skip_serializing_if = "resilience::is_default")]
+    pub load_balancing: LoadBalancing,
     /// Whether a client's `initialize` fails when this server cannot be reached.
     #[serde(default)]
     pub required: bool,
@@ -234,22 +242,6 @@ pub struct WeightedBackend {
     pub weight: u32,
 }
 
-/// How failed attempts are followed by others. Only what was never sent is repeated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Failover {
-    /// Attempts in all, the first included; at least 1.
-    pub attempts: u32,
-    /// Wait before the second attempt, in ms; doubles from there.
-    pub backoff_ms: u64,
-}
-
-impl Default for Failover {
-    fn default() -> Self {
-        Self { attempts: 3, backoff_ms: 100 }
-    }
-}
-
 /// A child MCP server and how to reach it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -259,6 +251,28 @@ pub struct Backend {
     /// A header to add to every request, from a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<HeaderAuth>,
+    /// How its endpoints are asked whether they live.
+    #[serde(default, skip_serializing_if = "resilience::is_default")]
+    pub health: HealthCheck,
+    /// When an endpoint is ejected.
+    #[serde(default, skip_serializing_if = "resilience::is_default")]
+    pub outlier_detection: OutlierDetection,
+    /// How much of it this gateway may use at a time.
+    #[serde(default, skip_serializing_if = "resilience::is_default")]
+    pub circuit_breaker: CircuitBreaker,
+}
+
+impl Backend {
+    /// A backend that is watched and bounded as by default.
+    pub fn new(target: Target, auth: Option<HeaderAuth>) -> Self {
+        Self {
+            target,
+            auth,
+            health: HealthCheck::default(),
+            outlier_detection: OutlierDetection::default(),
+            circuit_breaker: CircuitBreaker::default(),
+        }
+    }
 }
 
 /// How a backend is reached.

@@ -55,7 +55,7 @@ fn of_tracing(tracing: &Tracing) -> Vec<&SecretKey> {
 }
 
 fn of_backend(backend: &Backend) -> Vec<&SecretKey> {
-    let Backend { target, auth } = backend;
+    let Backend { target, auth, health: _, outlier_detection: _, circuit_breaker: _ } = backend;
     let mut keys: Vec<&SecretKey> = auth.iter().map(|auth| &auth.value).collect();
     match target {
         Target::Http { transport: _, endpoints: _, path: _, host: _, tls, addresses: _, shim: _ } => {

@@ -253,7 +253,9 @@ fn translated(server: &RouteServer, tiers: Vec<snapshot::Tier>) -> snapshot::Ser
         failover: snapshot::Failover {
             attempts: server.failover.attempts,
             backoff_ms: server.failover.backoff.as_millis(),
+            ..snapshot::Failover::default()
         },
+        load_balancing: snapshot::LoadBalancing::default(),
         required: server.required,
     }
 }

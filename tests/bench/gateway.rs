@@ -110,6 +110,7 @@ fn snapshot(port: u16, upstreams: &[SocketAddr]) -> ir::Snapshot {
         tools: ir::ToolPolicy::default(),
         tiers: vec![ir::Tier { priority: 0, backends: vec![ir::WeightedBackend { backend: id(index), weight: 1 }] }],
         failover: ir::Failover::default(),
+        load_balancing: ir::LoadBalancing::default(),
         required: true,
     });
     let backends = upstreams.iter().enumerate().map(|(index, address)| (id(index), backend(*address)));
@@ -146,16 +147,14 @@ fn snapshot(port: u16, upstreams: &[SocketAddr]) -> ir::Snapshot {
 }
 
 fn backend(address: SocketAddr) -> ir::Backend {
-    ir::Backend {
-        target: ir::Target::Http {
-            transport: ir::Transport::StreamableHttp,
-            endpoints: vec![ir::Endpoint { host: address.ip().to_string(), port: address.port() }],
-            path: "/mcp".into(),
-            host: None,
-            tls: None,
-            addresses: ir::AddressPolicy::Any,
-            shim: false,
-        },
-        auth: None,
-    }
+    let target = ir::Target::Http {
+        transport: ir::Transport::StreamableHttp,
+        endpoints: vec![ir::Endpoint { host: address.ip().to_string(), port: address.port() }],
+        path: "/mcp".into(),
+        host: None,
+        tls: None,
+        addresses: ir::AddressPolicy::Any,
+        shim: false,
+    };
+    ir::Backend::new(target, None)
 }

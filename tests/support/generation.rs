@@ -5,8 +5,8 @@ use mcp_gateway_operator::ir::ids::{ObjectId, SecretKey};
 use mcp_gateway_operator::ir::secrets::{Credentials, PrivateBytes};
 use mcp_gateway_operator::ir::snapshot::{
     Access, AddressPolicy, Backend, CertificateRef, Drain, Endpoint, Failover, HttpMatch, Limits, Listener,
-    ListenerTls, PathMatch, Protocol, Route, SNAPSHOT_VERSION, Server, Sessions, Snapshot, Target, Tier, Timeouts,
-    ToolPolicy, Transport, WeightedBackend,
+    ListenerTls, LoadBalancing, PathMatch, Protocol, Route, SNAPSHOT_VERSION, Server, Sessions, Snapshot, Target, Tier,
+    Timeouts, ToolPolicy, Transport, WeightedBackend,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -78,6 +78,7 @@ pub fn server(name: &str) -> Server {
         tools: ToolPolicy::default(),
         tiers: vec![tier(0, &[(name, 1)])],
         failover: Failover::default(),
+        load_balancing: LoadBalancing::default(),
         required: false,
     }
 }
@@ -90,18 +91,16 @@ pub fn tier(priority: u32, backends: &[(&str, u32)]) -> Tier {
 
 /// A backend that speaks Streamable HTTP at `/mcp`.
 pub fn backend(address: SocketAddr) -> Backend {
-    Backend {
-        target: Target::Http {
-            transport: Transport::StreamableHttp,
-            endpoints: vec![Endpoint { host: address.ip().to_string(), port: address.port() }],
-            path: "/mcp".to_owned(),
-            host: None,
-            tls: None,
-            addresses: AddressPolicy::Any,
-            shim: false,
-        },
-        auth: None,
-    }
+    let target = Target::Http {
+        transport: Transport::StreamableHttp,
+        endpoints: vec![Endpoint { host: address.ip().to_string(), port: address.port() }],
+        path: "/mcp".to_owned(),
+        host: None,
+        tls: None,
+        addresses: AddressPolicy::Any,
+        shim: false,
+    };
+    Backend::new(target, None)
 }
 
 /// A certificate for these hosts that its client must trust, put among the credentials under a name.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::ir::ids::ObjectId;
-use crate::ir::snapshot::{CallMatch, Failover, Limits, Tier, ToolOverride, ToolPolicy, WeightedBackend};
+use crate::ir::snapshot::{
+    CallMatch, Failover, Limits, LoadBalancing, Tier, ToolOverride, ToolPolicy, WeightedBackend,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -13,6 +15,7 @@ fn server(name: &str) -> Server {
         tools: ToolPolicy::default(),
         tiers: vec![Tier { priority: 0, backends }],
         failover: Failover::default(),
+        load_balancing: LoadBalancing::default(),
         required: false,
     }
 }

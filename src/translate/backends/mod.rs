@@ -78,7 +78,7 @@ fn check_one<'a>(id: &'a ObjectId, backend: &'a McpBackend, inputs: &'a Inputs) 
         Mode::Cluster(cluster) => (cluster::target(&candidate, cluster), cluster::missing_data(&candidate)),
         Mode::Laptop(laptop) => (laptop::target(&candidate, laptop), Vec::new()),
     };
-    let served = match resolved.and_then(|target| Ok(snapshot::Backend { target, auth: auth(&candidate)? })) {
+    let served = match resolved.and_then(|target| Ok(snapshot::Backend::new(target, auth(&candidate)?))) {
         Ok(served) => Some(served),
         Err(Unusable::Refused(problem)) => return refused(problem, refs),
         Err(Unusable::Unresolved(problem)) => {

@@ -4,7 +4,7 @@ use super::super::Group;
 use super::*;
 use crate::gateway::error::{Kind, Retry};
 use crate::gateway::upstream::Introduction;
-use crate::ir::snapshot::{Failover, Server, Tier, WeightedBackend};
+use crate::ir::snapshot::{Failover, LoadBalancing, Server, Tier, WeightedBackend};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ fn group(tiers: &[&[(&str, u32, SocketAddr)]], attempts: u32) -> Group {
         matches: Vec::new(),
         tools: crate::ir::snapshot::ToolPolicy::default(),
         tiers: tiers.collect(),
-        failover: Failover { attempts, backoff_ms: 100 },
+        failover: Failover { attempts, ..Failover::default() },
+        load_balancing: LoadBalancing::default(),
         required: false,
     };
     Group::new(&server, &upstreams)
@@ -101,7 +102,8 @@ async fn endpoints_of_one_backend_take_turns_and_stand_in_for_each_other() {
         matches: Vec::new(),
         tools: crate::ir::snapshot::ToolPolicy::default(),
         tiers: vec![tier],
-        failover: Failover { attempts: 3, backoff_ms: 1 },
+        failover: Failover { backoff_ms: 1, ..Failover::default() },
+        load_balancing: LoadBalancing::default(),
         required: false,
     };
     let group = Group::new(&server, &BTreeMap::from([(id, many)]));

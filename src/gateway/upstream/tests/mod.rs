@@ -168,18 +168,16 @@ pub(super) fn backend(address: SocketAddr) -> Backend {
 pub(super) fn backend_with(addresses: &[SocketAddr], transport: Transport, path: &str) -> Backend {
     let endpoints =
         addresses.iter().map(|address| Endpoint { host: address.ip().to_string(), port: address.port() }).collect();
-    Backend {
-        target: Target::Http {
-            transport,
-            endpoints,
-            path: path.to_owned(),
-            host: None,
-            tls: None,
-            addresses: AddressPolicy::Any,
-            shim: false,
-        },
-        auth: None,
-    }
+    let target = Target::Http {
+        transport,
+        endpoints,
+        path: path.to_owned(),
+        host: None,
+        tls: None,
+        addresses: AddressPolicy::Any,
+        shim: false,
+    };
+    Backend::new(target, None)
 }
 
 pub(super) fn with_auth(mut backend: Backend, auth: HeaderAuth) -> Backend {

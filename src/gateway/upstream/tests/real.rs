@@ -115,7 +115,7 @@ fn shell(command: &[&str]) -> Backend {
         isolation: Isolation::PerSession,
         pool: ProcessPool { min: 0, max: 4, idle_timeout_ms: 60_000 },
     });
-    Backend { target, auth: None }
+    Backend::new(target, None)
 }
 
 #[tokio::test(flavor = "multi_thread")]
