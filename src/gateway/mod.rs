@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod admin;
+pub mod balance;
 pub mod catalog;
 pub mod channel;
 pub mod config;
