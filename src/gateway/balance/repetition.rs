@@ -146,7 +146,7 @@ mod tests {
         let (failover, now) = (Failover::default(), Moment::from_ms(0));
         let config = RetryBudget { percent: 20, min_per_second: 1, ttl_ms: 2_000 };
         let budget = Budget::new(config, now);
-        let mut after = |failure| {
+        let after = |failure| {
             decide(&failover, &budget, (failure, Safety::Repeatable), 1, (now, now.after(1_000)), 0)
         };
         assert_eq!(after(Failure { cause: None, ..RESET }), Decision::Stop(Stop::Cause));
