@@ -89,14 +89,15 @@ impl Backend {
         let mut ejected: Vec<_> = endpoints
             .iter()
             .filter_map(|endpoint| match endpoint.ejection() {
-                EjectionState::Open { until } | EjectionState::HalfOpen { until } => Some((until, endpoint)),
+                EjectionState::Open { until } => Some((until, State::Open, endpoint)),
+                EjectionState::HalfOpen { until } => Some((until, State::HalfOpen, endpoint)),
                 EjectionState::Closed { .. } => None,
             })
             .collect();
-        ejected.sort_by_key(|(until, _)| *until);
+        ejected.sort_by_key(|(until, ..)| *until);
         let excess = ejected.len().saturating_sub(self.most_ejected(endpoints.len()));
         let returning = ejected.iter().take(excess);
-        returning.map(|(_, endpoint)| self.close(endpoint, Cause::EndpointsRemoved, now)).collect()
+        returning.map(|(_, from, endpoint)| self.close(endpoint, *from, Cause::EndpointsRemoved, now)).collect()
     }
 
     /// How many of `count` endpoints may be ejected at a time.
@@ -108,7 +109,13 @@ impl Backend {
     }
 
     /// A call to the endpoint was answered.
-    pub(super) fn answered(&self, endpoint: &Endpoint, latency: Duration, is_probe: bool, now: Moment) -> Vec<Transition> {
+    pub(super) fn answered(
+        &self,
+        endpoint: &Endpoint,
+        latency: Duration,
+        is_probe: bool,
+        now: Moment,
+    ) -> Vec<Transition> {
         endpoint.latency.observe(latency, now);
         endpoint.window.count(now, self.outlier.failure_rate.window_ms, false);
         endpoint.sign_of_life(now);
@@ -125,13 +132,19 @@ impl Backend {
         changes.extend(self.heal(endpoint, Cause::Answered, now));
         // An answer to a call of before the ejection says nothing about the time since.
         if is_probe && matches!(endpoint.ejection(), EjectionState::HalfOpen { .. }) {
-            changes.push(self.close(endpoint, Cause::Answered, now));
+            changes.push(self.close(endpoint, State::HalfOpen, Cause::Answered, now));
         }
         changes
     }
 
     /// A call to the endpoint failed; `probe` is since when it was permitted as one.
-    pub(super) fn failed(&self, endpoint: &Arc<Endpoint>, probe: Option<Moment>, began: Moment, now: Moment) -> Vec<Transition> {
+    pub(super) fn failed(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        probe: Option<Moment>,
+        began: Moment,
+        now: Moment,
+    ) -> Vec<Transition> {
         let in_a_row = endpoint.failures.fetch_add(1, Ordering::AcqRel) + 1;
         let counts = endpoint.window.count(now, self.outlier.failure_rate.window_ms, true);
         if let Some(permitted) = probe {
@@ -149,7 +162,13 @@ impl Backend {
         self.eject(endpoint, cause, now).into_iter().collect()
     }
 
-    fn probe_failed(&self, endpoint: &Arc<Endpoint>, permitted: Moment, began: Moment, now: Moment) -> Option<Transition> {
+    fn probe_failed(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        permitted: Moment,
+        began: Moment,
+        now: Moment,
+    ) -> Option<Transition> {
         let _turn = self.endpoints.lock();
         if !matches!(endpoint.ejection(), EjectionState::HalfOpen { .. }) {
             return None;
@@ -191,11 +210,7 @@ impl Backend {
         until
     }
 
-    fn close(&self, endpoint: &Endpoint, cause: Cause, now: Moment) -> Transition {
-        let from = match endpoint.ejection() {
-            EjectionState::HalfOpen { .. } => State::HalfOpen,
-            EjectionState::Open { .. } | EjectionState::Closed { .. } => State::Open,
-        };
+    fn close(&self, endpoint: &Endpoint, from: State, cause: Cause, now: Moment) -> Transition {
         endpoint.failures.store(0, Ordering::Relaxed);
         endpoint.window.clear();
         endpoint.usable_since.store(now.as_ms(), Ordering::Release);
@@ -217,7 +232,7 @@ impl Backend {
         if success {
             changes.extend(self.check_succeeded(endpoint, now));
             if endpoint.ejection.take_probe(now, false).is_some() {
-                changes.push(self.close(endpoint, Cause::ChecksSucceeded, now));
+                changes.push(self.close(endpoint, State::Open, Cause::ChecksSucceeded, now));
             }
         } else {
             changes.extend(self.check_failed(endpoint));
@@ -265,7 +280,14 @@ impl Backend {
         Some(self.transition(endpoint, from, State::Unhealthy, Cause::ChecksFailed, 0))
     }
 
-    pub(super) fn transition(&self, endpoint: &Endpoint, from: State, to: State, cause: Cause, for_ms: u64) -> Transition {
+    pub(super) fn transition(
+        &self,
+        endpoint: &Endpoint,
+        from: State,
+        to: State,
+        cause: Cause,
+        for_ms: u64,
+    ) -> Transition {
         let (backend, endpoint) = (Arc::clone(&self.name), Arc::clone(&endpoint.name));
         Transition { backend, endpoint, from, to, cause, for_ms }
     }

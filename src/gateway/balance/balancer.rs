@@ -29,7 +29,7 @@ impl Balancer {
     /// A server that begins with its first tier.
     pub fn new(tiers: Tiers, policy: LoadBalancing, failover: Failover, now: Moment) -> Self {
         Self {
-            view: ArcSwap::from_pointee(View::new(&tiers)),
+            view: ArcSwap::from_pointee(View::new(&tiers, policy)),
             tiers,
             policy,
             budget: Budget::new(failover.retry_budget.clone(), now),
@@ -81,7 +81,7 @@ impl Balancer {
         }
         let _turn = self.renewing.lock();
         if !self.view.load().is_of(&self.tiers) {
-            self.view.store(Arc::new(View::new(&self.tiers)));
+            self.view.store(Arc::new(View::new(&self.tiers, self.policy)));
         }
         self.view.load()
     }

@@ -3,9 +3,9 @@
 /// The hash of an endpoint's name, or of what makes a client the same one.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
     // FNV-1a, whose upper bits are poor for short input.
-    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let fnv = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     mix(fnv)
 }
 

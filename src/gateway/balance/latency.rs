@@ -24,7 +24,8 @@ impl PeakEwma {
     /// Takes one more latency into it.
     pub(super) fn observe(&self, latency: Duration, now: Moment) {
         let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        let (before, measured) = (self.micros.load(Ordering::Relaxed), Moment::from_ms(self.at.load(Ordering::Relaxed)));
+        let (before, measured) =
+            (self.micros.load(Ordering::Relaxed), Moment::from_ms(self.at.load(Ordering::Relaxed)));
         let average = if latency >= before {
             latency
         } else {

@@ -36,8 +36,7 @@ pub(super) fn choose<'a>(
     let now = chance.now;
     let share = move |slot: &Slot| slot.share * slot.warmth(now);
     match policy {
-        LoadBalancing::RoundRobin => next_in_turn(tier, eligible, move |slot| slot.warmth(now) << 20),
-        LoadBalancing::Weighted => next_in_turn(tier, eligible, share),
+        LoadBalancing::RoundRobin | LoadBalancing::Weighted => next_in_turn(tier, eligible, share),
         LoadBalancing::LeastRequest => {
             less_of_two(tier, chance.random, eligible, share, |slot| u64::from(slot.endpoint.in_flight()))
         }
@@ -133,9 +132,12 @@ fn highest_random(tier: &TierView, key: u64, eligible: impl Fn(&Slot) -> bool) -
         let uniform = (f64::from(number) + 0.5) / (f64::from(u32::MAX) + 1.0);
         f64::from(slot.weight) / f64::from(slot.siblings) / -uniform.ln()
     };
-    tier.slots.iter().filter(|slot| eligible(slot)).map(|slot| (score(slot), slot)).reduce(|best, next| {
-        if next.0 > best.0 { next } else { best }
-    }).map(|(_, slot)| slot)
+    tier.slots
+        .iter()
+        .filter(|slot| eligible(slot))
+        .map(|slot| (score(slot), slot))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, slot)| slot)
 }
 
 #[cfg(test)]

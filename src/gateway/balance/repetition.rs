@@ -146,9 +146,7 @@ mod tests {
         let (failover, now) = (Failover::default(), Moment::from_ms(0));
         let config = RetryBudget { percent: 20, min_per_second: 1, ttl_ms: 2_000 };
         let budget = Budget::new(config, now);
-        let after = |failure| {
-            decide(&failover, &budget, (failure, Safety::Repeatable), 1, (now, now.after(1_000)), 0)
-        };
+        let after = |failure| decide(&failover, &budget, (failure, Safety::Repeatable), 1, (now, now.after(1_000)), 0);
         assert_eq!(after(Failure { cause: None, ..RESET }), Decision::Stop(Stop::Cause));
         assert!(matches!([after(RESET), after(RESET)], [Decision::Repeat { .. }, Decision::Repeat { .. }]));
         assert_eq!(after(RESET), Decision::Stop(Stop::Budget));

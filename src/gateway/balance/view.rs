@@ -3,6 +3,7 @@
 use super::backend::Backend;
 use super::endpoint::Endpoint;
 use super::time::Moment;
+use crate::ir::snapshot::LoadBalancing;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -21,7 +22,7 @@ pub(super) struct Slot {
     pub(super) weight: u32,
     /// Among how many endpoints the backend's weight is divided.
     pub(super) siblings: u32,
-    /// Weight over siblings.
+    /// Weight over siblings; all the same where turns are even.
     pub(super) share: u64,
     /// When its next turn is, for the policies that take turns.
     pub(super) pass: AtomicU64,
@@ -69,10 +70,10 @@ pub(super) struct View {
 pub type Tiers = Vec<Vec<(Arc<Backend>, u32)>>;
 
 impl View {
-    pub(super) fn new(tiers: &Tiers) -> Self {
+    pub(super) fn new(tiers: &Tiers, policy: LoadBalancing) -> Self {
         // Before the endpoints: what changes in between is seen the next time.
         let versions = tiers.iter().flatten().map(|(backend, _)| backend.version()).collect();
-        Self { tiers: tiers.iter().map(|tier| TierView::new(tier)).collect(), versions }
+        Self { tiers: tiers.iter().map(|tier| TierView::new(tier, policy)).collect(), versions }
     }
 
     pub(super) fn is_of(&self, tiers: &Tiers) -> bool {
@@ -81,12 +82,15 @@ impl View {
 }
 
 impl TierView {
-    fn new(backends: &[(Arc<Backend>, u32)]) -> Self {
+    fn new(backends: &[(Arc<Backend>, u32)], policy: LoadBalancing) -> Self {
         let slots = backends.iter().filter(|(_, weight)| *weight > 0).flat_map(|(backend, weight)| {
             let endpoints = backend.endpoints();
             let siblings = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
             endpoints.into_iter().map(move |endpoint| {
-                let share = (u64::from(*weight) * WEIGHT / u64::from(siblings)).max(1);
+                let share = match policy {
+                    LoadBalancing::RoundRobin => WEIGHT,
+                    _ => (u64::from(*weight) * WEIGHT / u64::from(siblings)).max(1),
+                };
                 // The first turn is in the middle of a stride, so that heavy endpoints are spread and not bunched.
                 let pass = AtomicU64::new(super::policy::STRIDE / share / 2);
                 Slot { backend: Arc::clone(backend), endpoint, weight: *weight, siblings, share, pass }

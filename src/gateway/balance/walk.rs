@@ -101,8 +101,7 @@ impl<'a> Walk<'a> {
         let view = self.balancer.view();
         self.tier_change = self.balancer.settle_in(&view, now).or(self.tier_change);
         let start = self.tier.unwrap_or_else(|| self.balancer.active_tier());
-        let is_probing =
-            self.tried.len() == 0 && remaining > 1 && self.safety.is_repeatable(&self.balancer.failover);
+        let is_probing = self.tried.len() == 0 && remaining > 1 && self.safety.is_repeatable(&self.balancer.failover);
         let probe = if is_probing { self.probe(&view, start, now) } else { None };
         let chance = Chance { now, random, key: self.key };
         let attempt = match probe.or_else(|| self.usable(&view, start, remaining, chance)) {
@@ -138,7 +137,9 @@ impl<'a> Walk<'a> {
             if self.tier == Some(tier) && remaining <= lower(tier) {
                 continue;
             }
-            let Some(slot) = policy::choose(self.balancer.policy, &view.tiers[tier], chance, eligible) else { continue };
+            let Some(slot) = policy::choose(self.balancer.policy, &view.tiers[tier], chance, eligible) else {
+                continue;
+            };
             // Another call may have taken the last one since: then the next tier is as good.
             if let Some(permit) = slot.backend.requests.acquire() {
                 let whom = (&slot.backend, &slot.endpoint);

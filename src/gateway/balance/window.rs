@@ -22,7 +22,8 @@ impl Window {
         // A window is told from the one before by 32 bits: enough for one that comes round after years.
         let number = (now.as_ms() / window_ms.max(1)) & 0xffff_ffff;
         let counted = |word: u64| {
-            let Counts { mut calls, mut failures } = if word >> 32 == number { decode(word) } else { Counts::default() };
+            let Counts { mut calls, mut failures } =
+                if word >> 32 == number { decode(word) } else { Counts::default() };
             if calls == u16::MAX {
                 // The share stays what it is.
                 (calls, failures) = (calls / 2, failures / 2);

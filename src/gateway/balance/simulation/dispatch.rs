@@ -3,7 +3,7 @@
 use super::super::{Attempt, Decision, Failure, Offer, Refusal, Safety, Stop, TierChange, Walk};
 use super::Tally;
 use super::shadow::{self, Behaviour, Ejection, Shadow, at};
-use super::world::{Event, Server, World};
+use super::world::{Event, Server, TROUBLE_MS, World};
 use crate::ir::snapshot::RetryCause;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ impl<'a> Dispatcher<'a> {
         let walk = self.servers[server].balancer.begin(safety, key);
         self.next += 1;
         let (began, resizes) = (world.now, world.resizes);
-        self.calls.insert(self.next, Call { server, walk, safety, began, sent: 0, attempt: None, early: false, resizes });
+        self.calls
+            .insert(self.next, Call { server, walk, safety, began, sent: 0, attempt: None, early: false, resizes });
         self.counts[server].0 += 1;
         tally.calls += 1;
         self.attempt(world, self.next, tally);
@@ -91,7 +92,7 @@ impl<'a> Dispatcher<'a> {
         let behaviour = shadow.behaviour;
         let (takes, mut outcome) = respond(world, behaviour, per_try_ms);
         // A client goes away only of what is under way.
-        if now < 60_000 && takes > 1 && world.random.percent(2) {
+        if now < TROUBLE_MS && takes > 1 && world.random.percent(2) {
             outcome = Outcome::Cancelled;
         }
         let was_sent = !matches!(outcome, Outcome::Failed(Failure { sent: false, .. }));
@@ -231,9 +232,8 @@ fn judge_change(world: &World, server: &Server, before: usize, change: TierChang
     let usable = |tier: usize| members(world, server).any(|(of, shadow)| of == tier && shadow.is_usable());
     let recover_after_ms = server.failover.recover_after_ms;
     if to < from {
-        let recovered = members(world, server).any(|(of, shadow)| {
-            of == to && shadow.is_usable() && world.now - shadow.usable_since >= recover_after_ms
-        });
+        let recovered = members(world, server)
+            .any(|(of, shadow)| of == to && shadow.is_usable() && world.now - shadow.usable_since >= recover_after_ms);
         let nothing_else = !(from..server.tiers.len()).any(usable);
         assert!(recovered || (nothing_else && usable(to)), "tier {to} was returned to before it recovered");
         tally.returns += 1;
@@ -311,7 +311,10 @@ fn judge_stop(world: &World, server: &Server, call: &Call<'_>, (failure, stop): 
         Stop::Relayed => assert!(failure.relayed),
         Stop::Deadline => {}
         Stop::Attempts | Stop::Cause => {
-            assert!(stop == Stop::Attempts && call.walk.attempts() == server.failover.attempts, "gave up early: {stop:?}");
+            assert!(
+                stop == Stop::Attempts && call.walk.attempts() == server.failover.attempts,
+                "gave up early: {stop:?}"
+            );
             assert!(!is_guaranteed(world, server, call), "all attempts missed a good endpoint");
         }
     }

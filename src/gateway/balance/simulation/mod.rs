@@ -49,12 +49,38 @@ fn no_invariant_breaks_in_any_world() {
     println!("{all} worlds: {tally:?}");
     if all >= 100 {
         let Tally {
-            calls, answered, saved, retries, ejections, probes, last_resorts, failovers, returns, overloads, unhealthy,
-            cancelled, budget_stops, unsafe_stops, guaranteed,
+            calls,
+            answered,
+            saved,
+            retries,
+            ejections,
+            probes,
+            last_resorts,
+            failovers,
+            returns,
+            overloads,
+            unhealthy,
+            cancelled,
+            budget_stops,
+            unsafe_stops,
+            guaranteed,
         } = tally;
         let happened = [
-            calls, answered, saved, retries, ejections, probes, last_resorts, failovers, returns, overloads, unhealthy,
-            cancelled, budget_stops, unsafe_stops, guaranteed,
+            calls,
+            answered,
+            saved,
+            retries,
+            ejections,
+            probes,
+            last_resorts,
+            failovers,
+            returns,
+            overloads,
+            unhealthy,
+            cancelled,
+            budget_stops,
+            unsafe_stops,
+            guaranteed,
         ];
         assert!(happened.iter().all(|count| *count > 0), "the worlds leave something out");
     }

@@ -19,7 +19,9 @@ pub(super) enum Behaviour {
     /// Breaks connections in the middle.
     Breaking,
     /// Healthy and dead in turn.
-    Flapping { period: u64 },
+    Flapping {
+        period: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +117,12 @@ pub(super) fn apply(
             tally.probes += 1;
         }
         (State::Open | State::HalfOpen, State::Closed) => {
-            assert_ne!(shadow.ejection, Ejection::Closed, "was not ejected: {told:?}");
+            let before = match shadow.ejection {
+                Ejection::Closed => State::Closed,
+                Ejection::Open(_) => State::Open,
+                Ejection::HalfOpen(_) => State::HalfOpen,
+            };
+            assert_eq!(before, told.from, "{told:?}");
             shadow.ejection = Ejection::Closed;
             shadow.returned = Some(now);
             shadow.usable_since = now;
@@ -132,6 +139,10 @@ pub(super) fn apply(
         }
         (State::Unknown, State::Healthy) => assert!(!shadow.seen, "was known: {told:?}"),
         _ => panic!("there is no such transition: {told:?}"),
+    }
+    if (told.from, told.to) == (State::Closed, State::Open) {
+        let backend = shadow.backend;
+        judge_cap(shadows, backend, outlier);
     }
 }
 

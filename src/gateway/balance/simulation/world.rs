@@ -6,13 +6,17 @@ use super::dispatch::Dispatcher;
 use super::shadow::{self, Behaviour, Ejection, Shadow, Shadows, at};
 use crate::gateway::balance::hash::mix;
 use crate::ir::snapshot::{
-    CircuitBreaker, Failover, FailureRate, HashBy, HealthCheck, LoadBalancing, OutlierDetection, RetryBudget, RetryCause,
+    CircuitBreaker, Failover, FailureRate, HashBy, HealthCheck, LoadBalancing, OutlierDetection, RetryBudget,
+    RetryCause,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How long the world misbehaves, in ms.
-const TROUBLE_MS: u64 = 60_000;
+pub(super) const TROUBLE_MS: u64 = 30_000;
+
+/// Every so many events the whole world is judged, besides what each event has judged of itself.
+const JUDGED: u64 = 8;
 
 pub(super) struct Random(u64);
 
@@ -50,8 +54,15 @@ pub(super) enum Event {
     End(u64),
     /// A call goes on after its wait.
     Again(u64),
-    Check { endpoint: Arc<str>, made: u32 },
-    Checked { endpoint: Arc<str>, made: u32, success: bool },
+    Check {
+        endpoint: Arc<str>,
+        made: u32,
+    },
+    Checked {
+        endpoint: Arc<str>,
+        made: u32,
+        success: bool,
+    },
     Behave,
     Resize,
     Connect,
@@ -101,8 +112,15 @@ impl World {
         let period = self.random.between(500, 5_000);
         let (healthy, flapping) = (Behaviour::Healthy, Behaviour::Flapping { period });
         self.random.of(&[
-            healthy, healthy, healthy, Behaviour::Slow, Behaviour::Dead, Behaviour::Hanging, Behaviour::Garbage,
-            Behaviour::Breaking, flapping,
+            healthy,
+            healthy,
+            healthy,
+            Behaviour::Slow,
+            Behaviour::Dead,
+            Behaviour::Hanging,
+            Behaviour::Garbage,
+            Behaviour::Breaking,
+            flapping,
         ])
     }
 
@@ -228,7 +246,7 @@ fn failover(random: &mut Random) -> Failover {
 }
 
 fn backend(name: usize, random: &mut Random) -> (Arc<Backend>, OutlierDetection, u32) {
-    let base_ejection_ms = random.between(500, 5_000);
+    let base_ejection_ms = random.between(500, 3_000);
     let outlier = OutlierDetection {
         consecutive_failures: random.small(0, 5),
         failure_rate: FailureRate {
@@ -242,7 +260,7 @@ fn backend(name: usize, random: &mut Random) -> (Arc<Backend>, OutlierDetection,
         slow_start_ms: random.of(&[0, 2_000]),
     };
     let health = HealthCheck {
-        interval_ms: random.between(1_000, 5_000),
+        interval_ms: random.between(2_000, 6_000),
         timeout_ms: 500,
         unhealthy_threshold: random.small(1, 3),
         healthy_threshold: random.small(1, 3),
@@ -307,8 +325,8 @@ pub(super) fn run(seed: u64, tally: &mut Tally) {
 }
 
 fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
-    let pace = world.random.between(100, 1_500);
-    for _ in 0..world.random.between(0, 8) {
+    let pace = world.random.between(50, 1_000);
+    for _ in 0..world.random.between(0, 6) {
         let (behave, resize, connect) =
             (world.random.below(TROUBLE_MS), world.random.below(TROUBLE_MS), world.random.below(TROUBLE_MS));
         world.after(behave, Event::Behave);
@@ -321,8 +339,8 @@ fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
     let mut dispatcher = Dispatcher::new(servers);
     // Then everything is well, and in the end everything has to be known to be.
     let longest = world.outliers.iter().map(|outlier| outlier.max_ejection_ms).max().unwrap();
-    let end = TROUBLE_MS + longest + 40_000;
-    let mut calm = false;
+    let end = TROUBLE_MS + longest + 30_000;
+    let (mut calm, mut events) = (false, 0);
     while let Some(((now, _), event)) = world.events.pop_first() {
         world.now = now;
         if now > end {
@@ -339,7 +357,13 @@ fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
                 if now < end - 10_000 {
                     dispatcher.begin(world, tally);
                     let (burst, wait) = (world.random.percent(10), world.random.between(0, 2 * pace));
-                    let wait = if now >= TROUBLE_MS { 2_000 } else if burst { 0 } else { wait };
+                    let wait = if now >= TROUBLE_MS {
+                        2_000
+                    } else if burst {
+                        0
+                    } else {
+                        wait
+                    };
                     world.after(wait, Event::Call);
                 }
             }
@@ -351,7 +375,11 @@ fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
             Event::Resize => world.resize(tally),
             Event::Connect => world.connect(),
         }
-        world.judge();
+        events += 1;
+        if events % JUDGED == 0 {
+            world.judge();
+        }
     }
+    world.judge();
     dispatcher.finish(world);
 }
