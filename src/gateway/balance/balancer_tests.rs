@@ -151,6 +151,21 @@ fn a_higher_tier_is_used_early_where_nothing_else_is_left() {
 }
 
 #[test]
+fn after_a_failed_probe_the_active_tier_is_next() {
+    let balancer = balancer(&[&[(1, &["a", "A"])], &[(1, &["b"])]], 3);
+    let backend = &balancer.tiers[0][0].0;
+    let backup = &balancer.tiers[1][0].0;
+    // All are ejected. The second tier returns, and then one of the first, which has yet to prove itself.
+    let (offers, _) = walked(&balancer, Safety::Unsafe, 0, failed(0));
+    assert_eq!((offers.len(), balancer.active_tier()), (3, 1));
+    assert_eq!(backup.checked(&backup.endpoints()[0], true, at(30_000)).len(), 2);
+    assert_eq!(backend.checked(&backend.endpoints()[1], true, at(30_000)).len(), 2);
+    let (offers, _) = walked(&balancer, Safety::Repeatable, 30_001, failed(30_001));
+    let expected = [("a", Offer::Probe), ("b", Offer::Usable), ("A", Offer::Usable)];
+    assert_eq!(offers, expected.map(|(name, offer)| (name.to_owned(), offer)));
+}
+
+#[test]
 fn a_full_backend_is_passed_over_and_is_no_failure() {
     let balancer = limited(&[&[(1, &["a"])], &[(1, &["b"])]], 3, 1);
     let mut walks = [(); 3].map(|()| balancer.begin(Safety::Unsafe, None));

@@ -100,7 +100,9 @@ impl<'a> Walk<'a> {
         let remaining = attempts.checked_sub(self.tried.len()).filter(|left| *left > 0).ok_or(Refusal::Attempts)?;
         let view = self.balancer.view();
         self.tier_change = self.balancer.settle_in(&view, now).or(self.tier_change);
-        let start = self.tier.unwrap_or_else(|| self.balancer.active_tier());
+        // Not above the active tier, although a probe may have been: what is there besides has not recovered yet.
+        let active = self.balancer.active_tier();
+        let start = self.tier.map_or(active, |last| last.max(active));
         let is_probing = self.tried.len() == 0 && remaining > 1 && self.safety.is_repeatable(&self.balancer.failover);
         let probe = if is_probing { self.probe(&view, start, now) } else { None };
         let chance = Chance { now, random, key: self.key };

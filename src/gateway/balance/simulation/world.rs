@@ -143,6 +143,7 @@ impl World {
         for told in told {
             shadow::apply(&mut self.shadows, &told, &self.outliers[backend], false, self.now, tally);
         }
+        shadow::judge_cap(&self.shadows, backend, &self.outliers[backend]);
     }
 
     fn resize(&mut self, tally: &mut Tally) {
@@ -318,7 +319,7 @@ pub(super) fn run(seed: u64, tally: &mut Tally) {
         names: 0,
     };
     for backend in 0..count {
-        let new = world.random.between(1, 3);
+        let new = world.random.between(1, 4);
         world.populate(backend, Vec::new(), new, tally);
     }
     live(&mut world, &servers, tally);
@@ -330,7 +331,7 @@ fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
         let (behave, resize, connect) =
             (world.random.below(TROUBLE_MS), world.random.below(TROUBLE_MS), world.random.below(TROUBLE_MS));
         world.after(behave, Event::Behave);
-        if world.random.percent(30) {
+        if world.random.percent(50) {
             world.after(resize, Event::Resize);
         }
         world.after(connect, Event::Connect);
