@@ -9,7 +9,7 @@ const RETRY: u64 = 1_000;
 
 /// The repetitions that a server has left.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     config: RetryBudget,
     level: AtomicU64,
     /// Up to when time has filled it.
@@ -18,18 +18,18 @@ pub struct Budget {
 
 impl Budget {
     /// A full one.
-    pub fn new(config: RetryBudget, now: Moment) -> Self {
+    pub(super) fn new(config: RetryBudget, now: Moment) -> Self {
         let level = AtomicU64::new(most(&config));
         Self { config, level, filled: AtomicU64::new(now.as_ms()) }
     }
 
     /// A call was made, which lets part of another be repeated.
-    pub fn deposit(&self) {
+    pub(super) fn deposit(&self) {
         self.add(u64::from(self.config.percent) * RETRY / 100);
     }
 
     /// Takes one repetition out, if there is one.
-    pub fn withdraw(&self, now: Moment) -> bool {
+    pub(super) fn withdraw(&self, now: Moment) -> bool {
         let filled = self.filled.fetch_max(now.as_ms(), Ordering::AcqRel);
         self.add(now.since(Moment::from_ms(filled)).saturating_mul(u64::from(self.config.min_per_second)));
         self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| level.checked_sub(RETRY)).is_ok()

@@ -24,12 +24,12 @@ pub(super) struct Chance {
 }
 
 /// Chooses one of the tier's eligible slots.
-pub(super) fn choose<'a>(
+pub(super) fn choose(
     policy: LoadBalancing,
-    tier: &'a TierView,
+    tier: &TierView,
     chance: Chance,
     eligible: impl Fn(&Slot) -> bool + Copy,
-) -> Option<&'a Slot> {
+) -> Option<&Slot> {
     if let [only] = &tier.slots[..] {
         return eligible(only).then_some(only);
     }
@@ -56,11 +56,7 @@ pub(super) fn choose<'a>(
 
 /// Turns by stride: each turn puts off an endpoint's next one by the inverse of its share, and the earliest is next. Over a round, turns
 /// are exactly by share. Who was away has no turns to make up for.
-fn next_in_turn<'a>(
-    tier: &'a TierView,
-    eligible: impl Fn(&Slot) -> bool,
-    share: impl Fn(&Slot) -> u64,
-) -> Option<&'a Slot> {
+fn next_in_turn(tier: &TierView, eligible: impl Fn(&Slot) -> bool, share: impl Fn(&Slot) -> u64) -> Option<&Slot> {
     let mut chosen = None;
     for _ in 0..CONTENDED {
         let turn = tier.turn.load(Ordering::Relaxed);
@@ -89,13 +85,13 @@ fn stride(share: u64) -> u64 {
 
 /// Draws two endpoints by share, and takes the one that costs less for its share: of equals the first, so that idle endpoints are
 /// used by share.
-fn less_of_two<'a>(
-    tier: &'a TierView,
+fn less_of_two(
+    tier: &TierView,
     random: u64,
     eligible: impl Fn(&Slot) -> bool,
     share: impl Fn(&Slot) -> u64,
     cost: impl Fn(&Slot) -> u64,
-) -> Option<&'a Slot> {
+) -> Option<&Slot> {
     let first = draw(tier, mix(random), &eligible, &share)?;
     let is_other = |slot: &Slot| eligible(slot) && !std::ptr::eq(slot, first);
     let Some(second) = draw(tier, mix(mix(random)), is_other, &share) else { return Some(first) };
@@ -104,12 +100,7 @@ fn less_of_two<'a>(
 }
 
 /// Draws one endpoint by share.
-fn draw<'a>(
-    tier: &'a TierView,
-    random: u64,
-    eligible: impl Fn(&Slot) -> bool,
-    share: impl Fn(&Slot) -> u64,
-) -> Option<&'a Slot> {
+fn draw(tier: &TierView, random: u64, eligible: impl Fn(&Slot) -> bool, share: impl Fn(&Slot) -> u64) -> Option<&Slot> {
     let candidates = || tier.slots.iter().filter(|slot| eligible(slot));
     let sum: u64 = candidates().map(&share).sum();
     let mut left = random.checked_rem(sum)?;

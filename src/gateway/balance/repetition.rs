@@ -64,7 +64,7 @@ pub enum Stop {
 }
 
 /// Decides, after `made` attempts of which the last failed. A repetition is taken from the budget.
-pub fn decide(
+pub(super) fn decide(
     failover: &Failover,
     budget: &Budget,
     (failure, safety): (Failure, Safety),

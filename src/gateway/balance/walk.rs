@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
         let active = self.balancer.active_tier();
         let start = self.tier.map_or(active, |last| last.max(active));
         let is_probing = self.tried.len() == 0 && remaining > 1 && self.safety.is_repeatable(&self.balancer.failover);
-        let probe = if is_probing { self.probe(&view, start, now) } else { None };
+        let probe = if is_probing { probe(&view, start, now) } else { None };
         let chance = Chance { now, random, key: self.key };
         let attempt = match probe.or_else(|| self.usable(&view, start, remaining, chance)) {
             Some(attempt) => attempt,
@@ -113,19 +113,6 @@ impl<'a> Walk<'a> {
         self.tried.push(attempt.endpoint());
         self.tier = Some(attempt.tier());
         Ok(attempt)
-    }
-
-    /// The probe of an endpoint down to the active tier, which is how the active one and those above it recover.
-    fn probe(&self, view: &View, active: usize, now: Moment) -> Option<Attempt> {
-        let mut slots = slots(view).take_while(|(tier, _)| *tier <= active);
-        slots.find_map(|(tier, slot)| {
-            if slot.endpoint.ejection.is_closed() || slot.endpoint.is_unhealthy() {
-                return None;
-            }
-            let permit = slot.backend.requests.acquire()?;
-            let probe = slot.endpoint.ejection.take_probe(now, false)?;
-            Some(Attempt::new((&slot.backend, &slot.endpoint), tier, (Offer::Probe, Some(probe)), now, permit))
-        })
     }
 
     fn usable(&self, view: &View, start: usize, remaining: usize, chance: Chance) -> Option<Attempt> {
@@ -174,6 +161,19 @@ impl<'a> Walk<'a> {
         });
         Err(Refusal::AllEjected { until: times.min() })
     }
+}
+
+/// The probe of an endpoint down to the active tier, which is how the active one and those above it recover.
+fn probe(view: &View, active: usize, now: Moment) -> Option<Attempt> {
+    let mut slots = slots(view).take_while(|(tier, _)| *tier <= active);
+    slots.find_map(|(tier, slot)| {
+        if slot.endpoint.ejection.is_closed() || slot.endpoint.is_unhealthy() {
+            return None;
+        }
+        let permit = slot.backend.requests.acquire()?;
+        let probe = slot.endpoint.ejection.take_probe(now, false)?;
+        Some(Attempt::new((&slot.backend, &slot.endpoint), tier, (Offer::Probe, Some(probe)), now, permit))
+    })
 }
 
 /// All endpoints that have a weight, with their tiers, first tier first.

@@ -341,14 +341,14 @@ fn live(world: &mut World, servers: &[Server], tally: &mut Tally) {
     // Then everything is well, and in the end everything has to be known to be.
     let longest = world.outliers.iter().map(|outlier| outlier.max_ejection_ms).max().unwrap();
     let end = TROUBLE_MS + longest + 30_000;
-    let (mut calm, mut events) = (false, 0);
+    let (mut is_calm, mut events) = (false, 0);
     while let Some(((now, _), event)) = world.events.pop_first() {
         world.now = now;
         if now > end {
             break;
         }
-        if now >= TROUBLE_MS && !calm {
-            calm = true;
+        if now >= TROUBLE_MS && !is_calm {
+            is_calm = true;
             for shadow in world.shadows.values_mut() {
                 (shadow.behaviour, shadow.behaves_since) = (Behaviour::Healthy, now);
             }
