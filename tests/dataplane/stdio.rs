@@ -43,7 +43,7 @@ fn stdio() -> Generation {
         pool: ProcessPool { min: 1, max: 8, idle_timeout_ms: 600_000 },
     };
     generation.snapshot.routes[0].servers.push(server("shell"));
-    generation.snapshot.backends.insert(id("shell"), Backend { target: Target::Process(process), auth: None });
+    generation.snapshot.backends.insert(id("shell"), Backend::new(Target::Process(process), None));
     generation
 }
 

@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(ewma.micros(at(0)), 100_000);
         ewma.observe(Duration::from_millis(1), at(7_000));
         assert_eq!(ewma.micros(at(7_000)), 1_000 + 99_000 / 2);
-        assert_eq!(ewma.micros(at(14_000)), (1_000 + 99_000 / 2) / 2);
+        assert_eq!(ewma.micros(at(14_000)), 25_250);
         assert_eq!(ewma.micros(at(u64::MAX)), 0);
     }
 

@@ -191,12 +191,11 @@ fn respond(world: &mut World, behaviour: Behaviour, per_try_ms: u64) -> (u64, Ou
     match behaviour {
         Behaviour::Healthy => answer(quick),
         Behaviour::Slow => answer(slow),
-        Behaviour::Dead => dead,
         Behaviour::Hanging => (per_try_ms, failed(RetryCause::Timeout, true, false)),
         Behaviour::Garbage => (5, failed(RetryCause::Unavailable, true, false)),
         Behaviour::Breaking => (5, failed(RetryCause::Reset, true, relayed)),
-        Behaviour::Flapping { period } if world.now / period % 2 == 0 => answer(quick),
-        Behaviour::Flapping { .. } => dead,
+        Behaviour::Flapping { period } if (world.now / period).is_multiple_of(2) => answer(quick),
+        Behaviour::Dead | Behaviour::Flapping { .. } => dead,
     }
 }
 

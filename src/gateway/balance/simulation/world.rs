@@ -166,7 +166,7 @@ impl World {
         let success = match shadow.behaviour {
             Behaviour::Healthy | Behaviour::Slow | Behaviour::Garbage => true,
             Behaviour::Dead | Behaviour::Hanging | Behaviour::Breaking => false,
-            Behaviour::Flapping { period } => self.now / period % 2 == 0,
+            Behaviour::Flapping { period } => (self.now / period).is_multiple_of(2),
         };
         let wait = if success { 5 } else { self.backends[shadow.backend].health_check().timeout_ms };
         self.after(wait, Event::Checked { endpoint, made, success });
