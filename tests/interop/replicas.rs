@@ -82,7 +82,7 @@ fn reached_at(address: &Address) -> Backend {
                 isolation: Isolation::PerSession,
                 pool: PROCESSES,
             };
-            return Backend { target: Target::Process(process), auth: None };
+            return Backend::new(Target::Process(process), None);
         }
     };
     let url = Url::parse(url).unwrap();
