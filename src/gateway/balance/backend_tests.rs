@@ -1,5 +1,5 @@
-use super::super::attempt::{Attempt, Offer};
 use super::*;
+use crate::gateway::balance::attempt::{Attempt, Offer};
 use crate::ir::snapshot::FailureRate;
 
 const fn at(ms: u64) -> Moment {

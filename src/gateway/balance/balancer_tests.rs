@@ -1,6 +1,6 @@
-use super::super::walk::Refusal;
-use super::super::{Attempt, Backend, Offer};
 use super::*;
+use crate::gateway::balance::walk::Refusal;
+use crate::gateway::balance::{Attempt, Backend, Offer};
 use crate::ir::snapshot::{CircuitBreaker, HealthCheck, OutlierDetection};
 
 const fn at(ms: u64) -> Moment {

@@ -1,7 +1,7 @@
-use super::super::attempt::{Attempt, Offer};
-use super::super::backend::Backend;
-use super::super::view::View;
 use super::*;
+use crate::gateway::balance::attempt::{Attempt, Offer};
+use crate::gateway::balance::backend::Backend;
+use crate::gateway::balance::view::View;
 use crate::ir::snapshot::{CircuitBreaker, HashBy, HealthCheck, OutlierDetection};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
