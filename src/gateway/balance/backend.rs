@@ -145,6 +145,7 @@ impl Backend {
         began: Moment,
         now: Moment,
     ) -> Vec<Transition> {
+        endpoint.latency.observe_failure(Duration::from_millis(now.since(began)), now);
         let in_a_row = endpoint.failures.fetch_add(1, Ordering::AcqRel) + 1;
         let counts = endpoint.window.count(now, self.outlier.failure_rate.window_ms, true);
         if let Some(permitted) = probe {
@@ -154,7 +155,10 @@ impl Backend {
         let (calls, failures) = (u32::from(counts.calls), u32::from(counts.failures));
         let cause = if (1..=in_a_row).contains(&self.outlier.consecutive_failures) {
             Cause::ConsecutiveFailures(in_a_row)
-        } else if rate.percent > 0 && calls >= rate.minimum_requests && failures * 100 >= calls * rate.percent {
+        } else if rate.percent > 0
+            && calls >= rate.minimum_requests
+            && failures * 100 >= calls.saturating_mul(rate.percent)
+        {
             Cause::FailureRate(failures * 100 / calls)
         } else {
             return Vec::new();

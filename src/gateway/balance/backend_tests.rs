@@ -122,6 +122,17 @@ fn only_the_probe_itself_returns_an_endpoint() {
 }
 
 #[test]
+fn each_limit_of_the_circuit_breaker_is_held_for_itself() {
+    let limits = CircuitBreaker { max_connections: 1, max_pending_requests: 2, max_requests: 3 };
+    let backend = Backend::new("b", HealthCheck::default(), OutlierDetection::default(), &limits);
+    let held = |permit: &dyn Fn() -> Option<Permit>| std::iter::from_fn(permit).take(9).collect::<Vec<_>>();
+    let all = [held(&|| backend.connection()), held(&|| backend.pending()), held(&|| backend.requests.acquire())];
+    assert_eq!(all.each_ref().map(Vec::len), [1, 2, 3]);
+    drop(all);
+    assert!(backend.connection().is_some() && backend.pending().is_some());
+}
+
+#[test]
 fn a_connection_lets_the_probe_be_made_at_once() {
     let backend = backend(OutlierDetection::default(), &["a"]);
     let _ = fail(&backend, 0, 5, 0);

@@ -21,6 +21,13 @@ impl PeakEwma {
         decayed(self.micros.load(Ordering::Relaxed), now.since(measured))
     }
 
+    /// Takes in that a call waited this long in vain: that makes the average longer and never shorter, so that failing fast is no merit.
+    pub(super) fn observe_failure(&self, waited: Duration, now: Moment) {
+        if waited.as_micros() > u128::from(self.micros(now)) {
+            self.observe(waited, now);
+        }
+    }
+
     /// Takes one more latency into it.
     pub(super) fn observe(&self, latency: Duration, now: Moment) {
         let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
@@ -59,6 +66,16 @@ mod tests {
         assert_eq!(ewma.micros(at(7_000)), 1_000 + 99_000 / 2);
         assert_eq!(ewma.micros(at(14_000)), 25_250);
         assert_eq!(ewma.micros(at(u64::MAX)), 0);
+    }
+
+    #[test]
+    fn a_failure_counts_as_slow_as_it_was_and_never_as_fast() {
+        let (ewma, now) = (PeakEwma::default(), Moment::from_ms(0));
+        ewma.observe(Duration::from_millis(10), now);
+        ewma.observe_failure(Duration::from_millis(1), now);
+        assert_eq!(ewma.micros(now), 10_000);
+        ewma.observe_failure(Duration::from_secs(1), now);
+        assert_eq!(ewma.micros(now), 1_000_000);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The policies by which an endpoint is chosen inside a tier. None of them takes a lock or allocates.
 
+use super::endpoint::Endpoint;
 use super::hash::mix;
 use super::time::Moment;
 use super::transition::State;
@@ -12,6 +13,10 @@ pub(super) const STRIDE: u64 = 1 << 52;
 
 /// How often a choice is made anew because another thread took the same turn; then the turn is shared.
 const CONTENDED: usize = 8;
+
+/// The latency of an endpoint that was never measured, while it has not answered its first call, in µs: longer than calls take, so that
+/// one that hangs gets one call at a time. finagle does so too.
+const UNMEASURED_MICROS: u64 = 60_000_000;
 
 /// What a choice depends on besides the endpoints.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +45,9 @@ pub(super) fn choose(
         LoadBalancing::LeastRequest => {
             less_of_two(tier, chance.random, eligible, share, |slot| u64::from(slot.endpoint.in_flight()))
         }
-        LoadBalancing::PeakEwma => less_of_two(tier, chance.random, eligible, share, |slot| {
-            slot.endpoint.latency_micros(now).saturating_mul(u64::from(slot.endpoint.in_flight()) + 1)
-        }),
+        LoadBalancing::PeakEwma => {
+            less_of_two(tier, chance.random, eligible, share, |slot| likely_wait(&slot.endpoint, now))
+        }
         LoadBalancing::HealthBased => {
             let is_verified = move |slot: &Slot| {
                 let stale_after_ms = slot.backend.health_check().stale_after_ms;
@@ -97,6 +102,16 @@ fn less_of_two(
     let Some(second) = draw(tier, mix(mix(random)), is_other, &share) else { return Some(first) };
     let weighed = |one: &Slot, other: &Slot| u128::from(cost(one)) * u128::from(share(other));
     Some(if weighed(second, first) < weighed(first, second) { second } else { first })
+}
+
+/// What the next call is likely to wait for, in µs: the calls before it and itself.
+fn likely_wait(endpoint: &Endpoint, now: Moment) -> u64 {
+    let in_flight = u64::from(endpoint.in_flight());
+    let latency = match endpoint.latency_micros(now) {
+        0 if in_flight > 0 => UNMEASURED_MICROS,
+        latency => latency,
+    };
+    latency.saturating_mul(in_flight + 1)
 }
 
 /// Draws one endpoint by share.

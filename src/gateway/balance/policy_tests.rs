@@ -131,6 +131,17 @@ fn peak_ewma_prefers_the_faster_until_the_slow_one_s_past_fades() {
 }
 
 #[test]
+fn peak_ewma_gives_one_call_to_what_was_never_measured_and_counts_the_wait_of_failures() {
+    let world = world(&[(1, &["known"]), (1, &["new"])]);
+    let _ = world.attempt(0, 0).answered(Duration::from_millis(10), at(0));
+    assert_eq!(world.counts(LoadBalancing::PeakEwma, 100, 0), counted(&[("new", 100)]));
+    let hanging = world.attempt(1, 0);
+    assert_eq!(world.counts(LoadBalancing::PeakEwma, 100, 0), counted(&[("known", 100)]));
+    let _ = hanging.failed(at(1_000));
+    assert_eq!(world.counts(LoadBalancing::PeakEwma, 100, 1_000), counted(&[("known", 100)]));
+}
+
+#[test]
 fn health_based_prefers_what_showed_life_lately() {
     let world = world(&[(1, &["a", "b"])]);
     let _ = world.attempt(0, 1).answered(Duration::ZERO, at(1_000));

@@ -202,19 +202,14 @@ fn respond(world: &mut World, behaviour: Behaviour, per_try_ms: u64) -> (u64, Ou
 /// The endpoints that a server may use, with their tiers.
 fn members<'w>(world: &'w World, server: &'w Server) -> impl Iterator<Item = (usize, &'w Shadow)> {
     world.shadows.values().filter(|shadow| shadow.is_member).filter_map(|shadow| {
-        let tier = server.tiers.iter().position(|tier| tier.contains_weighted(shadow.backend))?;
+        let tier = server.tiers.iter().position(|tier| calls(tier, shadow.backend))?;
         Some((tier, shadow))
     })
 }
 
-trait Weighted {
-    fn contains_weighted(&self, backend: usize) -> bool;
-}
-
-impl Weighted for Vec<(usize, u32)> {
-    fn contains_weighted(&self, backend: usize) -> bool {
-        self.iter().any(|(member, weight)| *member == backend && *weight > 0)
-    }
+/// Whether a tier may call a backend.
+fn calls(tier: &[(usize, u32)], backend: usize) -> bool {
+    tier.iter().any(|(member, weight)| *member == backend && *weight > 0)
 }
 
 fn has_room(world: &World, shadow: &Shadow) -> bool {
@@ -245,7 +240,7 @@ fn judge_change(world: &World, server: &Server, before: usize, change: TierChang
 fn judge_choice(world: &World, server: &Server, call: &Call<'_>, attempt: &Attempt) {
     let shadow = &world.shadows[attempt.endpoint().name()];
     let tier = &server.tiers[attempt.tier()];
-    assert!(tier.contains_weighted(shadow.backend), "chose a weight of 0, or another tier's endpoint");
+    assert!(calls(tier, shadow.backend), "chose a weight of 0, or another tier's endpoint");
     assert!(shadow.is_member, "chose an endpoint that is gone");
     assert!(has_room(world, shadow), "more in flight than maxRequests");
     let others_usable = members(world, server).any(|(_, other)| other.is_usable());
