@@ -4,6 +4,7 @@ use super::common::{AllowedRoutes, SecretKeySelector, Transport, mcp_path};
 use super::duration::Duration;
 use super::egress;
 use super::gateway_settings::NetworkPolicyMode;
+use super::health::{CircuitBreaker, HealthCheck, OutlierDetection};
 use super::patterns::{DATA_KEY, DNS_SUBDOMAIN, HEADER_TEXT, HTTP_TOKEN, KIND, URL_PATH};
 use super::pod::{EnvFromSource, EnvVar, PodTemplate, Resources, Volume, VolumeMount};
 use super::schema;
@@ -62,6 +63,11 @@ custom_resource! {
         ),
         validation = Rule::new("!has(self.stdio) || self.auth.type == 'None'").message(
             "spec.auth does not apply to stdio: a child process takes its credentials from stdio.env[].valueFrom; remove auth"
+        ),
+        validation = Rule::new(
+            "self.health.method != 'Discover' || !((has(self.http) && self.http.transport == 'SSE') || (has(self.service) && self.service.transport == 'SSE') || (has(self.remote) && self.remote.transport == 'SSE'))"
+        ).message(
+            "spec.health.method Discover asks for server/discover, which a server of transport SSE does not have: use Auto or Ping"
         )
     )]
     pub struct McpBackendSpec {
@@ -84,6 +90,15 @@ custom_resource! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(range(min = 0, max = 1000))]
         pub replicas: Option<u32>,
+        /// How its endpoints are asked whether they live, besides the calls that they answer.
+        #[serde(default)]
+        pub health: HealthCheck,
+        /// When an endpoint is ejected for what its calls came to, and when it may return.
+        #[serde(default)]
+        pub outlier_detection: OutlierDetection,
+        /// How much of it one gateway pod may use at a time.
+        #[serde(default)]
+        pub circuit_breaker: CircuitBreaker,
         /// What the gateway shows to the server. Default: nothing.
         #[serde(default)]
         pub auth: BackendAuth,
@@ -471,7 +486,15 @@ pub struct ServerInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointCounts {
-    /// Those that take calls.
+    /// Those that take calls; the fewest if gateway pods differ.
     #[schemars(range(min = 0))]
     pub ready: u32,
+    /// All of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub total: Option<u32>,
+    /// Those that are ejected for what their calls came to; the most if gateway pods differ. Absent until a pod reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ejected: Option<u32>,
 }

@@ -148,7 +148,7 @@ pub struct LocalObjectRef {
     pub name: String,
 }
 
-/// How long to wait for an upstream. What a route leaves out, its gateway says.
+/// How long to wait for an upstream. What a server leaves out, its route says, and what that leaves out, its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -156,16 +156,19 @@ pub struct LocalObjectRef {
         "(!has(self.connect) || duration(self.connect) > duration('0s')) && (!has(self.request) || duration(self.request) > duration('0s')) && (!has(self.response) || duration(self.response) > duration('0s'))"
     ).message("timeouts.connect, timeouts.request and timeouts.response must be above 0s: remove the field for its default")
 )]
-pub struct RouteTimeouts {
-    /// For a connection to an upstream, TLS included. Default: the gateway's.
+pub struct TimeoutOverrides {
+    /// For a connection to an upstream, TLS included. Default: what is said above it, in the end by the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// From a request to the first byte of its answer. Default: the gateway's.
+    /// From a request to the first byte of its answer. Default: what is said above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Duration>,
-    /// From a request to the end of its answer, without waits for the client's own answers. Default: the gateway's.
+    /// From a request to the end of its answer, without waits for the client's own answers. Default: what is said above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Duration>,
+    /// Whether a progress notification about a call begins its request time anew. Default: what is said above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_extends_request: Option<bool>,
 }
 
 /// What carries MCP to an HTTP server.

@@ -117,11 +117,18 @@ pub struct Timeouts {
     pub request: Duration,
     /// From a request to the end of its answer, without waits for the client's own answers. Default: 1m.
     pub response: Duration,
+    /// Whether a progress notification about a call begins its request time anew; response bounds it all the same. Default: false.
+    pub progress_extends_request: bool,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(30), response: Duration::from_secs(60) }
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(30),
+            response: Duration::from_secs(60),
+            progress_extends_request: false,
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! What a value means is decided in [`crate::translate`]; what the API server can check alone is written here, as
 //! schema and CEL. Every field is enforced by something: a field arrives together with what enforces it.
 //!
-//! * one file per kind: [`gateway`] (with [`gateway_settings`] and [`telemetry`]), [`backend`], [`route`], [`auth_policy`];
+//! * one file per kind: [`gateway`] (with [`gateway_settings`] and [`telemetry`]), [`backend`] (with [`health`]), [`route`] (with
+//!   [`failover`]), [`auth_policy`];
 //! * what several kinds share: [`common`], [`duration`], [`pod`];
 //! * [`conditions`]: the vocabulary of statuses;
 //! * [`crd`]: the custom resource definitions, as they are installed; [`validate`]: what the API server refuses by them.
@@ -23,8 +24,10 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 mod egress;
+pub mod failover;
 pub mod gateway;
 pub mod gateway_settings;
+pub mod health;
 mod patterns;
 pub mod pod;
 pub mod route;

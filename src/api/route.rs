@@ -1,7 +1,7 @@
 //! `MCPRoute`: one virtual MCP server, made of other servers.
 
-use super::common::{RouteTimeouts, mcp_path};
-use super::duration::Duration;
+use super::common::{TimeoutOverrides, mcp_path};
+use super::failover::{Failover, Filter, LoadBalancing};
 use super::patterns::{DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, HTTP_TOKEN, MCP_METHOD, TOOL_NAME, URL_PATH};
 use super::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -64,7 +64,7 @@ custom_resource! {
         pub servers: Vec<RouteServer>,
         /// How long to wait for upstreams. Default: what the gateway says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub timeouts: Option<RouteTimeouts>,
+        pub timeouts: Option<TimeoutOverrides>,
     }
 }
 
@@ -177,6 +177,12 @@ pub struct QueryParamMatch {
     ).message("spec.servers[].backendRefs: the same backend appears twice: keep one entry, with the weight and priority it should have"),
     validation = Rule::new("self.backendRefs.exists(b, b.weight > 0)").message(
         "spec.servers[].backendRefs: every weight is 0, so nothing would be served: give one backend a weight above 0"
+    ),
+    validation = Rule::new("self.loadBalancing.policy != 'RoundRobin' || self.backendRefs.all(b, b.weight <= 1)").message(
+        "spec.servers[].backendRefs[].weight above 1 does not count with loadBalancing.policy RoundRobin: remove the weights or choose Weighted"
+    ),
+    validation = Rule::new("!has(self.filters) || self.filters.filter(f, f.type == 'Fallback').size() <= 1").message(
+        "spec.servers[].filters has more than one of type Fallback: keep one; one with StaleCache may have a text, too"
     )
 )]
 pub struct RouteServer {
@@ -196,9 +202,20 @@ pub struct RouteServer {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub backend_refs: Vec<BackendRef>,
+    /// How an endpoint is chosen inside a tier.
+    #[serde(default)]
+    pub load_balancing: LoadBalancing,
     /// How failed attempts are followed by others.
     #[serde(default)]
     pub failover: Failover,
+    /// How long to wait for this server. Default: what the route says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TimeoutOverrides>,
+    /// What else is done to its calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub filters: Vec<Filter>,
     /// Whether a client's initialize fails when this server cannot be reached. Default: false.
     #[serde(default)]
     pub required: bool,
@@ -251,23 +268,6 @@ pub struct BackendRef {
 
 fn one() -> u32 {
     1
-}
-
-/// How failed attempts are followed by others. Only what was never sent is repeated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Failover {
-    /// Attempts in all, the first included. Default: 3.
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: u32,
-    /// Wait before the second attempt; doubles from there. Default: 100ms.
-    pub backoff: Duration,
-}
-
-impl Default for Failover {
-    fn default() -> Self {
-        Self { attempts: 3, backoff: Duration::from_millis(100) }
-    }
 }
 
 /// Which tools of a server are offered. Globs and names are the server's own, before prefix and rename.

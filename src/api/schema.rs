@@ -9,6 +9,14 @@ pub(super) fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
+/// A CEL rule for a duration directly below `parent`: its name there, and the least and the most it may be.
+pub(super) fn between(parent: &str, field: &str, least: &str, most: &str) -> Value {
+    rule(
+        &format!("duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}')"),
+        &format!("{parent}.{field} must be from {least} to {most}: remove it for its default"),
+    )
+}
+
 /// A label or annotation map: at most 64 entries. Values are bounded as Kubernetes bounds label values.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

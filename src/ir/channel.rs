@@ -151,6 +151,12 @@ pub struct BackendReport {
     pub tools: Option<u32>,
     /// Addresses that calls can be sent to.
     pub endpoints: u32,
+    /// Of these, the ones that take calls now: neither ejected nor unhealthy. Absent where nobody keeps count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usable: Option<u32>,
+    /// Of these, the ones that are ejected for what their calls came to. Absent where nobody keeps count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<u32>,
     /// Why it is not verified, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

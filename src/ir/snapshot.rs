@@ -8,7 +8,7 @@ mod resilience;
 mod tracing;
 
 pub use resilience::{
-    CircuitBreaker, Failover, FailureRate, HashBy, HealthCheck, HealthCheckMethod, LoadBalancing, OutlierDetection,
+    CircuitBreaker, Failover, FailureRate, Fallback, HashBy, HealthCheck, HealthCheckMethod, LoadBalancing, OutlierDetection,
     RetryBudget, RetryCause, TierCatalog,
 };
 pub use tracing::{OtlpProtocol, Tracing};
@@ -176,6 +176,12 @@ pub struct Server {
     /// How an endpoint is chosen inside a tier.
     #[serde(default, skip_serializing_if = "resilience::is_default")]
     pub load_balancing: LoadBalancing,
+    /// Effective timeouts, where they are not the route's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    /// What a tool call is answered with when no tier can take it; absent: an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Whether a client's `initialize` fails when this server cannot be reached.
     #[serde(default)]
     pub required: bool,
@@ -450,11 +456,14 @@ pub struct Timeouts {
     pub request_ms: u64,
     /// From the request to the end of its answer, without waits for the client's own answers, in ms.
     pub response_ms: u64,
+    /// Whether a progress notification about a call begins its request time anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress_extends_request: bool,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect_ms: 5_000, request_ms: 30_000, response_ms: 60_000 }
+        Self { connect_ms: 5_000, request_ms: 30_000, response_ms: 60_000, progress_extends_request: false }
     }
 }
 

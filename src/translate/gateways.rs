@@ -12,9 +12,10 @@ use super::plan::{GatewayPlan, ListenerPlan};
 use super::policies::Policies;
 use super::problem::{Problem, accepted, accepted_without, join, refused, resolved_refs};
 use super::routes::CheckedRoute;
+use super::servers::UsableServer;
 use super::settings::{self, Settings};
 use super::telemetry::{self, CheckedTelemetry};
-use super::{secrets, size};
+use super::{resilience, secrets, size};
 use crate::api::conditions::Reason;
 use crate::ir::generation::MAX_SNAPSHOT_BYTES;
 use crate::ir::ids::ObjectId;
@@ -38,7 +39,7 @@ pub(super) type Outcomes<'a> = BTreeMap<&'a ObjectId, Outcome>;
 
 /// What became of a route at a gateway.
 pub(super) enum Outcome {
-    /// It is in the snapshot, but for these matches.
+    /// It is in the snapshot, but for these parts.
     Served { lost: Vec<Problem> },
     /// It is in the snapshot and answers 503.
     Unavailable(Problem),
@@ -160,18 +161,25 @@ fn routes<'a>(id: &ObjectId, settings: &Settings, world: &World<'a>) -> (Vec<Rou
         let outcome = match admit(id, route_id, route, world) {
             Err(problem) => Outcome::Refused(problem),
             Ok((access, problem)) => {
-                let (matches, lost) = claims.claim(route_id, &sites, &route.matches);
+                let (matches, mut lost) = claims.claim(route_id, &sites, &route.matches);
                 if matches.is_empty() {
                     Outcome::Refused(Problem::new(Reason::Conflicted, join(&lost)))
                 } else {
+                    let timeouts = settings::overridden(&settings.timeouts, route.spec.timeouts.as_ref());
+                    let mut servers = Vec::with_capacity(route.servers.len());
+                    for UsableServer { spec, served } in &route.servers {
+                        let (server, without) = resilience::at_gateway(spec, served, &timeouts, &access);
+                        servers.push(server);
+                        lost.extend(without);
+                    }
                     served.push(Route {
                         id: route_id.clone(),
                         listeners: sites.iter().map(|site| site.listener.clone()).collect(),
                         hostnames: hosts(&sites),
                         matches,
                         access,
-                        servers: route.servers.clone(),
-                        timeouts: settings::of_route(&settings.timeouts, route.spec.timeouts.as_ref()),
+                        servers,
+                        timeouts,
                     });
                     problem.map_or(Outcome::Served { lost }, Outcome::Unavailable)
                 }

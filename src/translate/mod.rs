@@ -20,6 +20,7 @@ pub mod naming;
 mod plan;
 mod policies;
 mod problem;
+mod resilience;
 mod routes;
 mod secrets;
 mod servers;

@@ -3,7 +3,7 @@
 use super::backends::CheckedBackend;
 use super::inputs::Inputs;
 use super::problem::Problem;
-use super::servers;
+use super::servers::{self, UsableServer};
 use super::{hostnames, matches, settings};
 use crate::api::McpRouteSpec;
 use crate::api::route::{HttpMatch, PathMatchType};
@@ -22,7 +22,7 @@ pub(super) struct CheckedRoute<'a> {
     pub(super) refs: Vec<Problem>,
     pub(super) hostnames: Vec<String>,
     pub(super) matches: Vec<snapshot::HttpMatch>,
-    pub(super) servers: Vec<snapshot::Server>,
+    pub(super) servers: Vec<UsableServer<'a>>,
     /// Why it answers 503: what it cannot do without is missing. `Invalid` when its own values are to blame.
     pub(super) unavailable: Option<Problem>,
 }
@@ -49,7 +49,7 @@ fn check_one<'a>(
     let refused = nothing_to_answer_for(spec, &hostnames, &bad_hostnames)
         .or_else(|| nothing_to_match(&matches, &bad_matches))
         .or_else(|| nothing_to_serve(spec))
-        .or_else(|| settings::timeout_of_zero(spec.timeouts.as_ref()));
+        .or_else(|| settings::timeout_of_zero("spec.timeouts", spec.timeouts.as_ref()));
     CheckedRoute {
         spec,
         refused,

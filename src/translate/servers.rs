@@ -3,7 +3,7 @@
 use super::backends::CheckedBackend;
 use super::facts::Facts;
 use super::problem::{Problem, join};
-use super::tenancy;
+use super::{resilience, settings, tenancy};
 use crate::api::McpRouteSpec;
 use crate::api::conditions::Reason;
 use crate::api::route::{BackendRef, RouteServer, ToolPolicy};
@@ -13,14 +13,20 @@ use globset::Glob;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The servers of one route, sorted into what can be served and what cannot.
-pub(super) struct CheckedServers {
-    pub(super) usable: Vec<snapshot::Server>,
+pub(super) struct CheckedServers<'a> {
+    pub(super) usable: Vec<UsableServer<'a>>,
     /// One problem for each server that is left out because of its own values.
     pub(super) left_out: Vec<Problem>,
     /// Backends that cannot be used.
     pub(super) refs: Vec<Problem>,
     /// Why the route answers 503: a required server, or every one, is missing. `Invalid` when its own values are to blame.
     pub(super) unavailable: Option<Problem>,
+}
+
+/// A server that can be served. What of it depends on the gateway is [`resilience::at_gateway`]'s matter.
+pub(super) struct UsableServer<'a> {
+    pub(super) spec: &'a RouteServer,
+    pub(super) served: snapshot::Server,
 }
 
 /// Everything that one check may look at.
@@ -38,16 +44,17 @@ const CHECKS: &[fn(&Candidate<'_>) -> Option<String>] = &[
     globs_are_malformed,  // and what they would match is anyone's guess
     overrides_contradict, // one tool, one change; one name, one tool
     attempts_are_none,    // zero attempts are no call
+    timeouts_are_zero,    // every call would end at once
     weights_are_all_zero, // nobody would be called
 ];
 
 /// Checks the servers of the route `id`.
-pub(super) fn check(
+pub(super) fn check<'a>(
     id: &ObjectId,
-    spec: &McpRouteSpec,
+    spec: &'a McpRouteSpec,
     facts: &Facts,
     backends: &BTreeMap<&ObjectId, CheckedBackend<'_>>,
-) -> CheckedServers {
+) -> CheckedServers<'a> {
     let mut checked = CheckedServers { usable: Vec::new(), left_out: Vec::new(), refs: Vec::new(), unavailable: None };
     for (index, server) in spec.servers.iter().enumerate() {
         let candidate = Candidate { server, index, earlier: &spec.servers[..index] };
@@ -62,7 +69,7 @@ pub(super) fn check(
             let message = format!("{} has no usable backend", candidate.field());
             checked.miss(server, &Problem::new(Reason::DependencyNotReady, message));
         } else {
-            checked.usable.push(translated(server, tiers));
+            checked.usable.push(UsableServer { spec: server, served: translated(server, tiers) });
         }
     }
     if checked.usable.is_empty() {
@@ -75,7 +82,7 @@ pub(super) fn check(
     checked
 }
 
-impl CheckedServers {
+impl CheckedServers<'_> {
     /// Notes why `server` is not there; the route cannot do without a required one.
     fn miss(&mut self, server: &RouteServer, problem: &Problem) {
         if server.required && self.unavailable.is_none() {
@@ -151,6 +158,10 @@ fn overrides_contradict(candidate: &Candidate<'_>) -> Option<String> {
 
 fn attempts_are_none(candidate: &Candidate<'_>) -> Option<String> {
     (candidate.server.failover.attempts == 0).then(|| "failover.attempts must be at least 1, the first call".to_owned())
+}
+
+fn timeouts_are_zero(candidate: &Candidate<'_>) -> Option<String> {
+    settings::timeout_of_zero("timeouts", candidate.server.timeouts.as_ref()).map(|problem| problem.message)
 }
 
 fn weights_are_all_zero(candidate: &Candidate<'_>) -> Option<String> {
@@ -250,12 +261,11 @@ fn translated(server: &RouteServer, tiers: Vec<snapshot::Tier>) -> snapshot::Ser
         matches: server.matches.iter().map(call_match).collect(),
         tools: server.tools.as_ref().map(tool_policy).unwrap_or_default(),
         tiers,
-        failover: snapshot::Failover {
-            attempts: server.failover.attempts,
-            backoff_ms: server.failover.backoff.as_millis(),
-            ..snapshot::Failover::default()
-        },
-        load_balancing: snapshot::LoadBalancing::default(),
+        failover: resilience::failover(&server.failover),
+        load_balancing: resilience::load_balancing(&server.load_balancing),
+        // Its gateway decides.
+        timeouts: None,
+        fallback: resilience::fallback(&server.filters),
         required: server.required,
     }
 }

@@ -1,8 +1,8 @@
-//! A gateway's settings, and what a route changes of them, as the snapshot holds them.
+//! A gateway's settings, and what a route and its servers change of them, as the snapshot holds them.
 
 use super::problem::Problem;
 use crate::api::McpGatewaySpec;
-use crate::api::common::RouteTimeouts;
+use crate::api::common::TimeoutOverrides;
 use crate::api::duration::Duration;
 use crate::api::gateway_settings::{Drain, Limits, Protocol, Sessions, Timeouts, Toggle};
 use crate::ir::snapshot;
@@ -51,27 +51,30 @@ fn timeouts(timeouts: &Timeouts) -> Result<snapshot::Timeouts, Problem> {
         connect_ms: above_zero("spec.timeouts.connect", timeouts.connect)?,
         request_ms: above_zero("spec.timeouts.request", timeouts.request)?,
         response_ms: above_zero("spec.timeouts.response", timeouts.response)?,
+        progress_extends_request: timeouts.progress_extends_request,
     })
 }
 
-/// The effective timeouts of a route: its own over its gateway's.
-pub(super) fn of_route(gateway: &snapshot::Timeouts, route: Option<&RouteTimeouts>) -> snapshot::Timeouts {
-    let own = |choose: fn(&RouteTimeouts) -> Option<Duration>, inherited: u64| {
-        route.and_then(choose).map_or(inherited, Duration::as_millis)
+/// The effective timeouts of a route, or of a server of one: its own over those above it.
+pub(super) fn overridden(above: &snapshot::Timeouts, own: Option<&TimeoutOverrides>) -> snapshot::Timeouts {
+    let Some(TimeoutOverrides { connect, request, response, progress_extends_request }) = own else {
+        return above.clone();
     };
+    let or = |own: &Option<Duration>, above: u64| own.map_or(above, Duration::as_millis);
     snapshot::Timeouts {
-        connect_ms: own(|timeouts| timeouts.connect, gateway.connect_ms),
-        request_ms: own(|timeouts| timeouts.request, gateway.request_ms),
-        response_ms: own(|timeouts| timeouts.response, gateway.response_ms),
+        connect_ms: or(connect, above.connect_ms),
+        request_ms: or(request, above.request_ms),
+        response_ms: or(response, above.response_ms),
+        progress_extends_request: progress_extends_request.unwrap_or(above.progress_extends_request),
     }
 }
 
-/// The first of a route's timeouts that would end every call at once.
-pub(super) fn timeout_of_zero(route: Option<&RouteTimeouts>) -> Option<Problem> {
-    let RouteTimeouts { connect, request, response } = route?;
+/// The first of a route's or a server's timeouts that would end every call at once. `field` is where they stand.
+pub(super) fn timeout_of_zero(field: &str, own: Option<&TimeoutOverrides>) -> Option<Problem> {
+    let TimeoutOverrides { connect, request, response, progress_extends_request: _ } = own?;
     [("connect", connect), ("request", request), ("response", response)]
         .into_iter()
-        .find_map(|(name, value)| above_zero(&format!("spec.timeouts.{name}"), (*value)?).err())
+        .find_map(|(name, value)| above_zero(&format!("{field}.{name}"), (*value)?).err())
 }
 
 fn drain(drain: &Drain) -> snapshot::Drain {

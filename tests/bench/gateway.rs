@@ -111,6 +111,8 @@ fn snapshot(port: u16, upstreams: &[SocketAddr]) -> ir::Snapshot {
         tiers: vec![ir::Tier { priority: 0, backends: vec![ir::WeightedBackend { backend: id(index), weight: 1 }] }],
         failover: ir::Failover::default(),
         load_balancing: ir::LoadBalancing::default(),
+        timeouts: None,
+        fallback: None,
         required: true,
     });
     let backends = upstreams.iter().enumerate().map(|(index, address)| (id(index), backend(*address)));

@@ -79,6 +79,8 @@ pub fn server(name: &str) -> Server {
         tiers: vec![tier(0, &[(name, 1)])],
         failover: Failover::default(),
         load_balancing: LoadBalancing::default(),
+        timeouts: None,
+        fallback: None,
         required: false,
     }
 }

@@ -16,6 +16,8 @@ fn server(name: &str) -> Server {
         tiers: vec![Tier { priority: 0, backends }],
         failover: Failover::default(),
         load_balancing: LoadBalancing::default(),
+        timeouts: None,
+        fallback: None,
         required: false,
     }
 }

@@ -189,7 +189,7 @@ impl Upstream {
     pub(crate) fn report(&self) -> BackendReport {
         let Known { verified, server, versions, tools, problem } = self.knowledge.known();
         let endpoints = u32::try_from(self.endpoints()).unwrap_or(u32::MAX);
-        BackendReport { verified, server, versions: versions.into_iter().collect(), tools, endpoints, problem }
+        BackendReport { verified, server, versions: versions.into_iter().collect(), tools, endpoints, problem, ..BackendReport::default() }
     }
 
     /// Opens a legacy session: `initialize` with the client's own parameters (raw JSON), `notifications/initialized`, and
@@ -373,9 +373,9 @@ impl Upstream {
     fn patience(&self, timeouts: &Timeouts) -> Timeouts {
         let least = if self.process.is_some() { PROCESS_HANDSHAKE_MS } else { 0 };
         Timeouts {
-            connect_ms: timeouts.connect_ms,
             request_ms: timeouts.request_ms.max(least),
             response_ms: timeouts.response_ms.max(least),
+            ..timeouts.clone()
         }
     }
 

@@ -240,6 +240,18 @@ pub enum TierCatalog {
     Union,
 }
 
+/// What a tool call is answered with when no tier can take it, marked as degraded in its `_meta`: at least one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fallback {
+    /// First of all what the same client last got for the same call, if the call's tool says `readOnlyHint`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// This text, where nothing else is there to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
 /// Bounds repetitions, so that they cannot keep down a server that is about to recover: a bucket into which each call puts a part of a
 /// repetition. The defaults are linkerd's and finagle's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,13 +38,18 @@ pub(in crate::operator) fn backend_status(
     let keeps = verified_before.is_some();
 
     let endpoints = seen.endpoints.or_else(|| {
-        let counted = before.endpoints.as_ref().map(|endpoints| endpoints.ready).filter(|_| keeps);
+        let counted = before.endpoints.as_ref().map(|counts| counts.total.unwrap_or(counts.ready)).filter(|_| keeps);
         counted.or_else(|| reports.iter().map(|(_, report)| report.endpoints).max())
     });
     let available_before = stamp.standing(ConditionType::Available, &before.conditions);
     let available = available_before
         .filter(|_| keeps && seen.endpoints.is_none())
         .unwrap_or_else(|| available(plan, seen, endpoints));
+    let ejected_before = before.endpoints.as_ref().filter(|_| keeps);
+    let endpoints = endpoints.map(|total| match ejected_before {
+        Some(before) => EndpointCounts { total: Some(total), ready: before.ready.min(total), ejected: before.ejected },
+        None => counts(total, &reports),
+    });
     let verified = verified_before.unwrap_or_else(|| verified(plan, &holders, &reports));
     let findings = [plan.conditions.clone(), vec![available, verified]].concat();
     let ready = ready(&findings);
@@ -55,14 +60,23 @@ pub(in crate::operator) fn backend_status(
     };
     let workload = seen.workload.as_ref();
     McpBackendStatus {
-        summary: Some(summary(sentence(&findings, &ready, &said, endpoints))),
+        summary: Some(summary(sentence(&findings, &ready, &said, endpoints.as_ref()))),
         server_info: said.info,
         protocol_versions: said.versions,
         tools: said.tools,
-        endpoints: endpoints.map(|ready| EndpointCounts { ready }),
+        endpoints,
         replicas: workload.and_then(super::seen::Workload::replicas),
         selector: workload.and_then(super::seen::Workload::selector),
         conditions: stamp.conditions([findings, vec![ready]].concat(), &before.conditions),
+    }
+}
+
+/// The addresses, of which each pod has an opinion of its own: the worst counts.
+fn counts(total: u32, reports: &[(&str, &BackendReport)]) -> EndpointCounts {
+    EndpointCounts {
+        ready: reports.iter().filter_map(|(_, report)| report.usable).fold(total, u32::min),
+        total: Some(total),
+        ejected: reports.iter().filter_map(|(_, report)| report.ejected).max(),
     }
 }
 
@@ -151,7 +165,7 @@ fn ready(findings: &[Finding]) -> Finding {
     Finding::good(type_, Reason::Ready, "")
 }
 
-fn sentence(findings: &[Finding], ready: &Finding, said: &Said, endpoints: Option<u32>) -> String {
+fn sentence(findings: &[Finding], ready: &Finding, said: &Said, endpoints: Option<&EndpointCounts>) -> String {
     if let Some(accepted) = broken(findings, ConditionType::Accepted) {
         return format!("Not accepted: {}", accepted.message);
     }
@@ -162,7 +176,7 @@ fn sentence(findings: &[Finding], ready: &Finding, said: &Said, endpoints: Optio
         (ConditionStatus::True, _) => {}
     }
     let name = said.info.as_ref().map_or("It", |info| info.name.as_str());
-    let endpoints = count(endpoints.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX)), "endpoint");
+    let endpoints = count(endpoints.map_or(0, |counts| usize::try_from(counts.ready).unwrap_or(usize::MAX)), "endpoint");
     let tools = said.tools.and_then(|tools| usize::try_from(tools).ok()).map(|tools| count(tools, "tool"));
     match tools {
         Some(tools) => format!("{name} answers at {endpoints} with {tools}"),

@@ -13,7 +13,7 @@ use super::facts::{Facts, Mode};
 use super::inputs::Inputs;
 use super::matches::is_header_name;
 use super::problem::Problem;
-use super::{infra, secrets, tenancy};
+use super::{infra, resilience, secrets, tenancy};
 use crate::api::backend::{BackendAuthType, HttpServer, RemoteServer, ServerRef, ServiceServer, StdioServer};
 use crate::api::common::{SecretKeySelector, Transport};
 use crate::api::{McpBackend, McpBackendSpec};
@@ -78,7 +78,7 @@ fn check_one<'a>(id: &'a ObjectId, backend: &'a McpBackend, inputs: &'a Inputs) 
         Mode::Cluster(cluster) => (cluster::target(&candidate, cluster), cluster::missing_data(&candidate)),
         Mode::Laptop(laptop) => (laptop::target(&candidate, laptop), Vec::new()),
     };
-    let served = match resolved.and_then(|target| Ok(snapshot::Backend::new(target, auth(&candidate)?))) {
+    let served = match resolved.and_then(|target| served(&candidate, target)) {
         Ok(served) => Some(served),
         Err(Unusable::Refused(problem)) => return refused(problem, refs),
         Err(Unusable::Unresolved(problem)) => {
@@ -98,6 +98,17 @@ fn check_one<'a>(id: &'a ObjectId, backend: &'a McpBackend, inputs: &'a Inputs) 
         // Pods that were made before the mistake go on, and are called.
         Err(problem) => CheckedBackend { spec, accepted: Err(problem), refs, served, infra: None },
     }
+}
+
+/// What the data plane calls at `target`.
+fn served(candidate: &Candidate<'_>, target: snapshot::Target) -> Result<snapshot::Backend, Unusable> {
+    Ok(snapshot::Backend {
+        target,
+        auth: auth(candidate)?,
+        health: resilience::health(&candidate.spec.health),
+        outlier_detection: resilience::outlier_detection(&candidate.spec.outlier_detection),
+        circuit_breaker: resilience::circuit_breaker(&candidate.spec.circuit_breaker),
+    })
 }
 
 /// The one variant that is set.

@@ -29,6 +29,8 @@ fn group(tiers: &[&[(&str, u32, SocketAddr)]], attempts: u32) -> Group {
         tiers: tiers.collect(),
         failover: Failover { attempts, ..Failover::default() },
         load_balancing: LoadBalancing::default(),
+        timeouts: None,
+        fallback: None,
         required: false,
     };
     Group::new(&server, &upstreams)
@@ -104,6 +106,8 @@ async fn endpoints_of_one_backend_take_turns_and_stand_in_for_each_other() {
         tiers: vec![tier],
         failover: Failover { backoff_ms: 1, ..Failover::default() },
         load_balancing: LoadBalancing::default(),
+        timeouts: None,
+        fallback: None,
         required: false,
     };
     let group = Group::new(&server, &BTreeMap::from([(id, many)]));

@@ -49,6 +49,8 @@ async fn a_modern_server_is_discovered_and_its_tools_are_counted() {
         versions: vec!["2026-07-28".to_owned()],
         tools: Some(4),
         endpoints: 1,
+        usable: None,
+        ejected: None,
         problem: None,
     };
     assert_eq!(report, expected);
