@@ -45,11 +45,15 @@ pub(in crate::operator) fn backend_status(
     let available = available_before
         .filter(|_| keeps && seen.endpoints.is_none())
         .unwrap_or_else(|| available(plan, seen, endpoints));
-    let ejected_before = before.endpoints.as_ref().filter(|_| keeps);
-    let endpoints = endpoints.map(|total| match ejected_before {
-        Some(before) => EndpointCounts { total: Some(total), ready: before.ready.min(total), ejected: before.ejected },
-        None => counts(total, &reports),
-    });
+    let (usable, ejected) = match before.endpoints.as_ref().filter(|_| keeps) {
+        Some(before) => (Some(before.ready), before.ejected),
+        // The worst of all pods counts.
+        None => (
+            reports.iter().filter_map(|(_, report)| report.usable).min(),
+            reports.iter().filter_map(|(_, report)| report.ejected).max(),
+        ),
+    };
+    let endpoints = endpoints.map(|total| counts(total, usable, ejected));
     let verified = verified_before.unwrap_or_else(|| verified(plan, &holders, &reports));
     let findings = [plan.conditions.clone(), vec![available, verified]].concat();
     let ready = ready(&findings);
@@ -71,12 +75,12 @@ pub(in crate::operator) fn backend_status(
     }
 }
 
-/// The addresses, of which each pod has an opinion of its own: the worst counts.
-fn counts(total: u32, reports: &[(&str, &BackendReport)]) -> EndpointCounts {
+/// Counts that fit together: pods may not have heard of an address that is gone.
+fn counts(total: u32, usable: Option<u32>, ejected: Option<u32>) -> EndpointCounts {
     EndpointCounts {
-        ready: reports.iter().filter_map(|(_, report)| report.usable).fold(total, u32::min),
+        ready: usable.map_or(total, |usable| usable.min(total)),
         total: Some(total),
-        ejected: reports.iter().filter_map(|(_, report)| report.ejected).max(),
+        ejected: ejected.map(|ejected| ejected.min(total)),
     }
 }
 

@@ -137,6 +137,28 @@ fn addresses_of_a_remote_server_are_those_that_gateways_see() {
 }
 
 #[test]
+fn endpoints_are_counted_as_the_pod_sees_them_that_sees_it_worst() {
+    let counted = |usable, ejected| says(BackendReport { usable, ejected, ..verified(true) });
+    let counts = |total, pods: &[(&str, ChannelState)], before: &McpBackendStatus| {
+        let status = status(&with(total), pods, before);
+        let counts = status.endpoints.clone().unwrap();
+        ((counts.ready, counts.total, counts.ejected), status)
+    };
+    let empty = McpBackendStatus::default();
+    let differing = [("g", counted(Some(3), Some(0))), ("h", counted(Some(1), Some(2)))];
+    let (worst, before) = counts(4, &differing, &empty);
+    assert_eq!(worst, (1, Some(4), Some(2)));
+    assert!(before.summary.as_ref().unwrap().contains("answers at 1 endpoint with"), "{:?}", before.summary);
+    assert_eq!(all(&before), ["True Available", "True Verified", "True Ready"], "what is ejected is there all the same");
+    assert_eq!(counts(2, &[("g", good())], &empty).0, (2, Some(2), None), "a gateway that counts none ejects none");
+    assert_eq!(counts(1, &[("g", counted(Some(3), Some(0)))], &empty).0, (1, Some(1), Some(0)), "no more than there are");
+    // The operator has begun anew, and has not heard of the pods yet.
+    let first_look = [("g", ChannelState::Connecting)];
+    assert_eq!(counts(4, &first_look, &before).0, (1, Some(4), Some(2)));
+    assert_eq!(counts(0, &first_look, &before).0, (0, Some(0), Some(0)), "no more than there are");
+}
+
+#[test]
 fn a_server_is_shown_as_it_describes_itself() {
     let told = |name: &str, version: &str| BackendReport {
         server: Some(ServerInfo { name: name.to_owned(), version: Some("1".to_owned()) }),
