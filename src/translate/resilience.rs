@@ -5,11 +5,13 @@
 
 use super::problem::Problem;
 use super::settings;
+use crate::api::Duration;
 use crate::api::failover::{Failover, Fallback, FallbackType, Filter, HashBy, LoadBalancing, LoadBalancingPolicy};
 use crate::api::failover::{RetryBudget, RetryCause, TierCatalog};
 use crate::api::health::{CircuitBreaker, FailureRate, HealthCheck, HealthCheckMethod, OutlierDetection};
 use crate::api::route::RouteServer;
 use crate::ir::snapshot::{self, Access};
+use std::collections::BTreeSet;
 
 // Types of the API are destructured without `..`, so that a new field cannot be forgotten.
 
@@ -94,7 +96,7 @@ pub(super) fn failover(failover: &Failover) -> snapshot::Failover {
         attempts: *attempts,
         backoff_ms: backoff.as_millis(),
         retry_on: retry_causes(retry_on, retry_on_codes),
-        per_try_timeout_ms: per_try_timeout.map(crate::api::Duration::as_millis),
+        per_try_timeout_ms: per_try_timeout.map(Duration::as_millis),
         retry_unsafe_tools: *retry_unsafe_tools,
         recover_after_ms: recover_after.as_millis(),
         catalog: match catalog {
@@ -111,21 +113,15 @@ pub(super) fn failover(failover: &Failover) -> snapshot::Failover {
 
 /// Both are sets, so their order says nothing: a snapshot has them in one.
 fn retry_causes(causes: &[RetryCause], codes: &[i32]) -> Vec<snapshot::RetryCause> {
-    let sorted = |mut causes: Vec<RetryCause>| {
-        causes.sort_unstable();
-        causes.dedup();
-        causes
-    };
-    let mut codes = codes.to_vec();
-    codes.sort_unstable();
-    codes.dedup();
-    let causes = sorted(causes.to_vec()).into_iter().map(|cause| match cause {
+    let causes: BTreeSet<&RetryCause> = causes.iter().collect();
+    let codes: BTreeSet<&i32> = codes.iter().collect();
+    let causes = causes.into_iter().map(|cause| match cause {
         RetryCause::ConnectFailure => snapshot::RetryCause::ConnectFailure,
         RetryCause::Unavailable => snapshot::RetryCause::Unavailable,
         RetryCause::Timeout => snapshot::RetryCause::Timeout,
         RetryCause::Reset => snapshot::RetryCause::Reset,
     });
-    causes.chain(codes.into_iter().map(|code| snapshot::RetryCause::JsonRpcCode(code.into()))).collect()
+    causes.chain(codes.into_iter().map(|code| snapshot::RetryCause::JsonRpcCode((*code).into()))).collect()
 }
 
 /// What stands at the end of the ladder; the first one, if the schema let two pass.
@@ -148,27 +144,79 @@ pub(super) fn at_gateway(
     let mut server = server.clone();
     let timeouts = settings::overridden(of_route, spec.timeouts.as_ref());
     let mut lost = Vec::new();
-    let mut without = |field: &str, why: String| {
-        let name = &spec.name;
-        lost.push(Problem::invalid(format!("spec.servers[{name}].{field} is left out: {why}")));
+    let mut leave_out = |field: &str, why: &str| {
+        lost.push(Problem::invalid(format!("spec.servers[{}].{field} is left out: {why}", spec.name)));
     };
-    if server.failover.per_try_timeout_ms.is_some_and(|per_try| per_try > timeouts.response_ms) {
+    if let Some(why) = attempt_outlasts_call(&server.failover, &timeouts) {
+        leave_out("failover.perTryTimeout", &why);
         server.failover.per_try_timeout_ms = None;
-        let response = crate::api::Duration::from_millis(timeouts.response_ms);
-        without(
-            "failover.perTryTimeout",
-            format!("timeouts.response ends the whole call after {response}; lower the first or raise the second"),
-        );
     }
-    let by_principal = snapshot::LoadBalancing::ConsistentHash { by: snapshot::HashBy::Principal };
-    if server.load_balancing == by_principal && *access == Access::Anonymous {
+    if let Some(why) = hash_tells_nobody_apart(server.load_balancing, access) {
+        leave_out("loadBalancing.hashBy", why);
         server.load_balancing = snapshot::LoadBalancing::ConsistentHash { by: snapshot::HashBy::Session };
-        without(
-            "loadBalancing.hashBy",
-            "clients of the route are anonymous, so calls are spread by Session; choose that or ask clients who they are"
-                .to_owned(),
-        );
     }
     server.timeouts = (timeouts != *of_route).then_some(timeouts);
     (server, lost)
+}
+
+fn attempt_outlasts_call(failover: &snapshot::Failover, timeouts: &snapshot::Timeouts) -> Option<String> {
+    failover.per_try_timeout_ms.filter(|per_try| *per_try > timeouts.response_ms).map(|_| {
+        let response = Duration::from_millis(timeouts.response_ms);
+        format!("timeouts.response ends the whole call after {response}; lower the first or raise the second")
+    })
+}
+
+fn hash_tells_nobody_apart(balancing: snapshot::LoadBalancing, access: &Access) -> Option<&'static str> {
+    let by_principal = snapshot::LoadBalancing::ConsistentHash { by: snapshot::HashBy::Principal };
+    (balancing == by_principal && *access == Access::Anonymous)
+        .then_some("clients of the route are anonymous, so calls are spread by Session; choose that, or have clients say who they are")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::gateway_settings::Timeouts;
+
+    #[test]
+    fn what_is_left_out_of_a_manifest_and_of_a_snapshot_is_the_same() {
+        assert_eq!(health(&HealthCheck::default()), snapshot::HealthCheck::default());
+        assert_eq!(outlier_detection(&OutlierDetection::default()), snapshot::OutlierDetection::default());
+        assert_eq!(circuit_breaker(&CircuitBreaker::default()), snapshot::CircuitBreaker::default());
+        assert_eq!(load_balancing(&LoadBalancing::default()), snapshot::LoadBalancing::default());
+        assert_eq!(failover(&Failover::default()), snapshot::Failover::default());
+        let Timeouts { connect, request, response, progress_extends_request } = Timeouts::default();
+        let timeouts = snapshot::Timeouts {
+            connect_ms: connect.as_millis(),
+            request_ms: request.as_millis(),
+            response_ms: response.as_millis(),
+            progress_extends_request,
+        };
+        assert_eq!(timeouts, snapshot::Timeouts::default());
+    }
+
+    #[test]
+    fn causes_and_codes_come_once_and_in_one_order() {
+        let (a, b) = (RetryCause::Unavailable, RetryCause::Reset);
+        let expected = [
+            snapshot::RetryCause::Unavailable,
+            snapshot::RetryCause::Reset,
+            snapshot::RetryCause::JsonRpcCode(-32_603),
+            snapshot::RetryCause::JsonRpcCode(1),
+        ];
+        assert_eq!(retry_causes(&[b, a, b], &[1, -32_603, 1]), expected);
+        assert_eq!(retry_causes(&[a, b], &[-32_603, 1]), expected);
+    }
+
+    #[test]
+    fn clients_that_are_known_are_told_apart() {
+        let by = |hash_by| LoadBalancing { policy: LoadBalancingPolicy::ConsistentHash, hash_by };
+        let hashed = |by| snapshot::LoadBalancing::ConsistentHash { by };
+        assert_eq!(load_balancing(&by(None)), hashed(snapshot::HashBy::Session));
+        let principal = load_balancing(&by(Some(HashBy::Principal)));
+        assert_eq!(principal, hashed(snapshot::HashBy::Principal));
+        let known = Access::Unavailable { reason: "its policy is not there yet".to_owned() };
+        assert_eq!(hash_tells_nobody_apart(principal, &known), None);
+        assert!(hash_tells_nobody_apart(principal, &Access::Anonymous).is_some());
+        assert_eq!(hash_tells_nobody_apart(load_balancing(&by(None)), &Access::Anonymous), None);
+    }
 }
