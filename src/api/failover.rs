@@ -22,8 +22,7 @@ pub struct LoadBalancing {
     /// client. Default: LeastRequest.
     #[serde(default)]
     pub policy: LoadBalancingPolicy,
-    /// What makes it the same client, for ConsistentHash. Session: its session, and clients without one are spread;
-    /// Principal: who it is, as the route's MCPAuthPolicy finds out. Default: Session.
+    /// What makes it the same client, for ConsistentHash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_by: Option<HashBy>,
 }
@@ -47,7 +46,8 @@ pub enum LoadBalancingPolicy {
     ConsistentHash,
 }
 
-/// What makes a client the same one.
+/// What makes it the same client, for ConsistentHash. Session: its session, and clients without one are spread; Principal: who it is,
+/// as the route's MCPAuthPolicy finds out. Default: Session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum HashBy {
     /// Its session.
@@ -84,7 +84,8 @@ pub struct Failover {
     /// How long one attempt may take to the first byte of its answer, at most 1h. Default: timeouts.request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_try_timeout: Option<Duration>,
-    /// Wait before the second attempt, at most 10s; doubles from there to 10s, and is up to a half shorter by chance. Default: 100ms.
+    /// Wait before the second attempt, at most 10s; it doubles from there up to 10s, and each is up to a half shorter by chance.
+    /// Default: 100ms.
     pub backoff: Duration,
     /// Repeat calls of tools too that do not say that this is safe: such a call may then have its effect twice. Default: false.
     pub retry_unsafe_tools: bool,

@@ -8,8 +8,8 @@ mod resilience;
 mod tracing;
 
 pub use resilience::{
-    CircuitBreaker, Failover, FailureRate, Fallback, HashBy, HealthCheck, HealthCheckMethod, LoadBalancing, OutlierDetection,
-    RetryBudget, RetryCause, TierCatalog,
+    CircuitBreaker, Failover, FailureRate, Fallback, HashBy, HealthCheck, HealthCheckMethod, LoadBalancing,
+    OutlierDetection, RetryBudget, RetryCause, TierCatalog,
 };
 pub use tracing::{OtlpProtocol, Tracing};
 

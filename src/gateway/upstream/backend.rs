@@ -189,7 +189,15 @@ impl Upstream {
     pub(crate) fn report(&self) -> BackendReport {
         let Known { verified, server, versions, tools, problem } = self.knowledge.known();
         let endpoints = u32::try_from(self.endpoints()).unwrap_or(u32::MAX);
-        BackendReport { verified, server, versions: versions.into_iter().collect(), tools, endpoints, problem, ..BackendReport::default() }
+        BackendReport {
+            verified,
+            server,
+            versions: versions.into_iter().collect(),
+            tools,
+            endpoints,
+            problem,
+            ..BackendReport::default()
+        }
     }
 
     /// Opens a legacy session: `initialize` with the client's own parameters (raw JSON), `notifications/initialized`, and

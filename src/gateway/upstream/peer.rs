@@ -51,7 +51,8 @@ impl PeerConnections {
         stands: bool,
     ) -> Result<(Parts, JsonBody), GatewayError> {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let timeouts = Timeouts { connect_ms: ms(CONNECT), request_ms: ms(limit), response_ms: ms(limit), ..Timeouts::default() };
+        let timeouts =
+            Timeouts { connect_ms: ms(CONNECT), request_ms: ms(limit), response_ms: ms(limit), ..Timeouts::default() };
         let purpose = if stands { Use::Stream } else { Use::Call };
         let (head, body) = self.0.exchange(request, &timeouts, purpose).await?;
         Ok((head, JsonBody::new(body)))

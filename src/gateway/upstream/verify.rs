@@ -25,7 +25,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// A server that takes longer for its handshake is not one that clients can work with.
-const TIMEOUTS: Timeouts = Timeouts { connect_ms: 5_000, request_ms: 10_000, response_ms: 15_000, progress_extends_request: false };
+const TIMEOUTS: Timeouts =
+    Timeouts { connect_ms: 5_000, request_ms: 10_000, response_ms: 15_000, progress_extends_request: false };
 
 /// All of it, closing included.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -180,7 +180,8 @@ fn sentence(findings: &[Finding], ready: &Finding, said: &Said, endpoints: Optio
         (ConditionStatus::True, _) => {}
     }
     let name = said.info.as_ref().map_or("It", |info| info.name.as_str());
-    let endpoints = count(endpoints.map_or(0, |counts| usize::try_from(counts.ready).unwrap_or(usize::MAX)), "endpoint");
+    let endpoints =
+        count(endpoints.map_or(0, |counts| usize::try_from(counts.ready).unwrap_or(usize::MAX)), "endpoint");
     let tools = said.tools.and_then(|tools| usize::try_from(tools).ok()).map(|tools| count(tools, "tool"));
     match tools {
         Some(tools) => format!("{name} answers at {endpoints} with {tools}"),

@@ -149,9 +149,17 @@ fn endpoints_are_counted_as_the_pod_sees_them_that_sees_it_worst() {
     let (worst, before) = counts(4, &differing, &empty);
     assert_eq!(worst, (1, Some(4), Some(2)));
     assert!(before.summary.as_ref().unwrap().contains("answers at 1 endpoint with"), "{:?}", before.summary);
-    assert_eq!(all(&before), ["True Available", "True Verified", "True Ready"], "what is ejected is there all the same");
+    assert_eq!(
+        all(&before),
+        ["True Available", "True Verified", "True Ready"],
+        "what is ejected is there all the same"
+    );
     assert_eq!(counts(2, &[("g", good())], &empty).0, (2, Some(2), None), "a gateway that counts none ejects none");
-    assert_eq!(counts(1, &[("g", counted(Some(3), Some(0)))], &empty).0, (1, Some(1), Some(0)), "no more than there are");
+    assert_eq!(
+        counts(1, &[("g", counted(Some(3), Some(0)))], &empty).0,
+        (1, Some(1), Some(0)),
+        "no more than there are"
+    );
     // The operator has begun anew, and has not heard of the pods yet.
     let first_look = [("g", ChannelState::Connecting)];
     assert_eq!(counts(4, &first_look, &before).0, (1, Some(4), Some(2)));

@@ -159,7 +159,8 @@ pub(super) fn handshake(seen: &Seen) -> Option<Reply> {
     }
 }
 
-pub(super) const TIMEOUTS: Timeouts = Timeouts { connect_ms: 2_000, request_ms: 5_000, response_ms: 10_000, progress_extends_request: false };
+pub(super) const TIMEOUTS: Timeouts =
+    Timeouts { connect_ms: 2_000, request_ms: 5_000, response_ms: 10_000, progress_extends_request: false };
 
 pub(super) fn backend(address: SocketAddr) -> Backend {
     backend_with(&[address], Transport::StreamableHttp, "/mcp")
